@@ -69,7 +69,12 @@ _must_check_ int attempt_claim(int dirfd, const char *id, bool by_daemon);
 /* -ENOENT: none. -ESTALE: it carries another id. */
 _must_check_ int attempt_claim_read(int dirfd, const char *id, json_t **ret);
 
-/* result.json, whole and durable. */
+/* The name under which a result grows until it is whole, and what of it is reserved at the claim:
+ * a result of up to that size can be written on a disk that is full by then. */
+#define ATTEMPT_RESULT_TMP "result.tmp"
+#define ATTEMPT_RESULT_RESERVED (64 * 1024)
+_must_check_ int attempt_result_reserve(int dirfd);
+/* result.json, whole and durable. -ENOSPC or -EDQUOT: try again with a shorter one. */
 _must_check_ int attempt_result_write(int dirfd, const json_t *result);
 _must_check_ int attempt_result_read(int dirfd, const char *id, json_t **ret);
 
