@@ -10,6 +10,7 @@ sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "standins"))
 
 import daemon as daemon_module  # noqa: E402
+import tiny as tiny_module  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,8 @@ def updd(built, tmp_path):
         yield d.start()
     finally:
         d.close()
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return tiny_module.Tiny(tmp_path / "tiny")
