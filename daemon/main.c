@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * updd: one thread around one event loop, which holds the engine and the HTTP server. This file
+ * reads the options, brings the two up, and takes them down on SIGTERM or SIGINT. Jobs need nothing
+ * of that: their steps go on in updd-step, and the next updd takes them up again.
+ */
+#include <limits.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/config.h"
+#include "daemon/engine/engine.h"
+#include "daemon/http/http.h"
+#include "daemon/log.h"
+
+#define EXIT_USAGE_ERROR 2
+
+static int fail(const Error *error, int r) {
+        _cleanup_free_ char *text = log_error_text(error, r);
+
+        log_error("%s", text ? text : strerror(-r));
+        return EXIT_FAILURE;
+}
+
+static char *own_executable(void) {
+        char path[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+        if (n < 0)
+                return strdup("updd");
+        path[n] = '\0';
+        return strdup(path);
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        log_info("ending on %s; jobs go on with the next start", strsignal((int) si->ssi_signo));
+        return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+/* A write to somebody who left is an error like any other, and a terminal that closes is no reason
+ * to end. */
+static int set_up_signals(sd_event *event) {
+        static const int ending[] = {SIGTERM, SIGINT};
+        sigset_t set;
+        int r;
+
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGHUP, SIG_IGN) == SIG_ERR)
+                return -errno;
+        (void) sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(ending); i++)
+                (void) sigaddset(&set, ending[i]);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return -errno;
+        for (size_t i = 0; i < ELEMENTSOF(ending); i++) {
+                r = sd_event_add_signal(event, NULL, ending[i], on_signal, NULL);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int set_up_loop(sd_event **ret, Error *reterr) {
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        int r;
+
+        r = sd_event_default(&event);
+        if (r >= 0)
+                r = set_up_signals(event);
+        if (r >= 0)
+                r = sd_event_set_watchdog(event, true);
+        if (r < 0)
+                return error_set(reterr, -r, "internal", "cannot set up the event loop: %s",
+                                 strerror(-r));
+        *ret = TAKE(event);
+        return 0;
+}
+
+static int make_parent(const char *path, unsigned mode, Error *reterr) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_free_ char *dir = NULL;
+        int r;
+
+        if (!slash || slash == path)
+                return 0;
+        dir = strndup(path, (size_t) (slash - path));
+        if (!dir)
+                return error_oom(reterr);
+        r = mkdir_parents(dir, mode);
+        return r < 0 ? error_set(reterr, -r, "bad-config", "cannot make %s: %s", dir, strerror(-r))
+                     : 0;
+}
+
+static int start_engine(sd_event *event, const Config *config, Engine **ret, Error *reterr) {
+        EngineConfig ec = {
+                .state_dir = config->state_dir,
+                .plan_dirs = (const char *const *) config->plan_dirs,
+                .step_program = config->step_program,
+                .max_jobs = config->max_jobs ? (unsigned) strtoul(config->max_jobs, NULL, 10) : 0,
+        };
+        int r;
+
+        r = mkdir_parents(config->state_dir, 0700);
+        if (r < 0)
+                return error_set(reterr, -r, "bad-config", "cannot make %s: %s", config->state_dir,
+                                 strerror(-r));
+        return engine_new(event, &ec, ret, reterr);
+}
+
+static int start_http(sd_event *event, Engine *engine, const Config *config, HttpServer **ret,
+                      Error *reterr) {
+        HttpConfig hc = {
+                .socket = config->socket,
+                .listen = config->listen,
+                .origins = (const char *const *) config->origins,
+                .group = "updd",
+                .others_view = streq0(config->others, "view"),
+        };
+        int r;
+
+        r = make_parent(config->socket, 0755, reterr);
+        if (r >= 0)
+                r = http_new(event, engine, &hc, ret, reterr);
+        if (r >= 0 && http_address(*ret))
+                log_info("listening on %s", http_address(*ret));
+        return r;
+}
+
+static int serve(const Config *config, Error *reterr) {
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(http_freep) HttpServer *http = NULL;
+        _cleanup_(engine_freep) Engine *engine = NULL;
+        int r;
+
+        r = set_up_loop(&event, reterr);
+        if (r >= 0)
+                r = start_engine(event, config, &engine, reterr);
+        if (r >= 0)
+                r = start_http(event, engine, config, &http, reterr);
+        if (r < 0)
+                return r;
+        log_info("updd %s is ready; state in %s, socket %s", UPDD_VERSION, config->state_dir,
+                 config->socket);
+        (void) sd_notify(0, "READY=1");
+        r = sd_event_loop(event);
+        (void) sd_notify(0, "STOPPING=1");
+        http_stop(http);
+        return r < 0 ? error_set(reterr, -r, "internal", "the event loop failed: %s", strerror(-r))
+                     : 0;
+}
+
+static int check_state(const Config *config, Error *reterr) {
+        int r = engine_check_state(config->state_dir, reterr);
+
+        if (r >= 0)
+                (void) printf("%s is whole\n", config->state_dir);
+        return r;
+}
+
+static int run(Config *config) {
+        _cleanup_free_ char *executable = own_executable();
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r;
+
+        r = executable ? config_complete(config, executable, &error) : error_oom(&error);
+        if (r < 0)
+                return fail(&error, r);
+        if (streq0(config->steps_in, "systemd")) {
+                log_error("steps-in: systemd comes with the systemd backend, which this version "
+                          "does not have; use plain");
+                return EXIT_FAILURE;
+        }
+        r = config->check_state ? check_state(config, &error) : serve(config, &error);
+        return r < 0 ? fail(&error, r) : EXIT_SUCCESS;
+}
+
+int main(int argc, char *argv[]) {
+        _cleanup_config_ Config config = {0};
+        _cleanup_error_ Error error = ERROR_INIT;
+
+        if (config_parse_args(argc, argv, &config, &error) < 0) {
+                _cleanup_free_ char *text = log_error_text(&error, -EINVAL);
+
+                (void) fprintf(stderr, "updd: %s\n", text ? text : "out of memory");
+                return EXIT_USAGE_ERROR;
+        }
+        if (config.help)
+                config_print_help(stdout);
+        else if (config.version)
+                (void) printf("updd %s\n", UPDD_VERSION);
+        else
+                return run(&config);
+        return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
