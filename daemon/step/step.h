@@ -59,6 +59,9 @@ _must_check_ int step_kept_dir(Step *s, const char **ret, Error *reterr);
 /* ---- time ---- */
 bool step_stopping(Step *s);         /* a stop is wanted or the limit is reached */
 int step_sleep(Step *s, int64_t ms); /* 0 or -ECANCELED */
+/* What is left of the current check's own `timeout`; INT64_MAX outside of checks. step_exec() heeds
+ * it by itself. */
+int64_t step_time_left_ms(const Step *s);
 
 /* ---- children ---- */
 typedef struct Exec {

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The supervisor: from the claim to the result. It holds the lock, forks the worker, bounds its
+ * time and its log, masks secrets in all that is written, and ends whatever the attempt leaves
+ * behind. It does nothing of the task itself, so nothing that the task does can keep it from that.
+ */
+#pragma once
+
+#include "api/error.h"
+
+/* Runs the attempt to its end. `task` and `secrets` are borrowed. 0 when a result stands. */
+_must_check_ int supervisor_run(int dirfd, json_t *task, json_t *secrets, Error *reterr);
