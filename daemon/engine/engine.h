@@ -66,8 +66,8 @@ _must_check_ int engine_new(sd_event *event, const EngineConfig *config, Engine 
 void engine_free(Engine *e);
 DEFINE_CLEANUP(Engine *, engine_free)
 
-/* Opens the state folder's store read only and tells whether it is whole: 0, or why not. A folder that a
- * daemon serves at the moment is refused. */
+/* Opens the state folder's store read only and tells whether it is whole: 0, or why not. A folder
+ * that a daemon serves at the moment is refused. */
 _must_check_ int engine_check_state(const char *state_dir, Error *reterr);
 
 /* Steals `call`, whatever it returns. -EBUSY when too many wait already (the caller answers 503).
