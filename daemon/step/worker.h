@@ -14,6 +14,8 @@
 #include "daemon/step/mask.h"
 #include "daemon/step/step.h"
 
+typedef enum Compose { COMPOSE_UNKNOWN, COMPOSE_PLUGIN, COMPOSE_PROGRAM } Compose;
+
 struct Step {
         int dirfd;
         int control;
@@ -30,6 +32,7 @@ struct Step {
         bool looking;           /* checks_look(): nothing is recorded or logged */
         int64_t check_until_us; /* a check's own time limit (monotonic), or 0 */
         unsigned questions;
+        Compose compose;  /* the spelling that works here, once it is known */
         int exit, signal; /* of the child that made the op fail; exit -1: none */
 };
 
