@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* The schema's version and the way to it; results are SQLite's codes. For the store room only. */
+#pragma once
+
+#include <sqlite3.h>
+
+#include "api/util.h"
+
+#define SCHEMA_VERSION 1
+#define SCHEMA_APPLICATION_ID 0x75706464 /* "updd" */
+
+int schema_version_read(sqlite3 *db, int *ret);
+int schema_migrate(sqlite3 *db, int from);
