@@ -202,7 +202,7 @@ class StepRunner:
             stdin.write(json.dumps(secrets).encode())
             stdin.seek(0)
             return subprocess.Popen(
-                [step_program(), str(folder), attempt_id],
+                [step_program(), "--dir", str(folder), "--id", attempt_id],
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
