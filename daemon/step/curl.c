@@ -247,7 +247,8 @@ int http_exchange_args(Step *s, const json_t *args, int64_t timeout_ms, HttpRepl
         HttpRequest q = {.url = args_text(args, "url", ""),
                          .method = args_text(args, "method", NULL),
                          .headers = json_object_get(args, "headers"),
-                         .timeout_ms = timeout_ms};
+                         .timeout_ms = timeout_ms,
+                         .max_body = 4U * 1024 * 1024};
 
         if (body_json) {
                 dumped = json_dumps(body_json, JSON_COMPACT | JSON_ENCODE_ANY);

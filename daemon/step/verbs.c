@@ -2,11 +2,25 @@
 /* The verbs of updd-step: one line for each, in its file's alphabetical order. */
 #include "daemon/step/step.h"
 
+extern const Verb verb_append;
 extern const Verb verb_compose;
+extern const Verb verb_copy;
+extern const Verb verb_http;
+extern const Verb verb_remove;
 extern const Verb verb_run;
+extern const Verb verb_snapshot;
+extern const Verb verb_switch;
+extern const Verb verb_write;
 
 const Verb *const step_verbs[] = {
+        &verb_append,
         &verb_compose,
+        &verb_copy,
+        &verb_http,
+        &verb_remove,
         &verb_run,
+        &verb_snapshot,
+        &verb_switch,
+        &verb_write,
         NULL,
 };
