@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What the integration tests share: a daemon of their own each, and the demand that it was built."""
+import os
 import pathlib
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -38,3 +41,29 @@ def updd(built, tmp_path):
 @pytest.fixture
 def tiny(tmp_path):
     return tiny_module.Tiny(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def docker_host(tmp_path_factory):
+    """A Docker engine of the tests' own. `UPDD_TEST_DOCKER_HOST` names one that runs already."""
+    given = os.environ.get("UPDD_TEST_DOCKER_HOST")
+    if given:
+        yield given
+        return
+    folder = tmp_path_factory.mktemp("dockerd")
+    host = f"unix://{folder}/sock"
+    with open(folder / "log", "wb") as log:
+        engine = subprocess.Popen(
+            ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec",
+             "--pidfile", folder / "pid", "--host", host],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        end = time.monotonic() + 60
+        while subprocess.run(["docker", "--host", host, "version"], check=False,
+                             capture_output=True).returncode != 0:
+            assert engine.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.2)
+        yield host
+    finally:
+        engine.terminate()
+        engine.wait(60)

@@ -65,7 +65,7 @@ class Killer(threading.Thread):
         seen = set()
         while not self.ending.is_set():
             new = [f for f in self.updd.attempt_folders(self.job)
-                   if f not in seen and ".hook" not in str(f)]
+                   if f not in seen and "@hook" not in str(f)]
             for folder in new:
                 seen.add(folder)
                 if (folder / "result.json").exists():
