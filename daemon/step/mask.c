@@ -150,15 +150,31 @@ static int output_add(Output *o, const char *data, size_t size) {
         return 0;
 }
 
+/* How many bytes from here on no secret can begin at: most of any text. */
+static size_t plain_run(const Masks *m, const char *p, size_t left) {
+        size_t n = 0;
+
+        while (n < left && !m->first[(unsigned char) p[n]])
+                n++;
+        return n;
+}
+
 /* Masks `data`; returns how many bytes are settled. Overlapping secrets become one mask. */
 static ssize_t mask_run(const Masks *m, const char *data, size_t size, bool final, size_t *covered,
                         Output *out) {
         size_t cover = *covered, i = 0;
 
         while (i < size) {
+                size_t n = i >= cover ? plain_run(m, data + i, size - i) : 0;
                 bool open;
-                size_t n = match_here(m, data + i, size - i, &open);
 
+                if (n > 0) {
+                        if (output_add(out, data + i, n) < 0)
+                                return -ENOMEM;
+                        i += n;
+                        continue;
+                }
+                n = match_here(m, data + i, size - i, &open);
                 if (open && !final)
                         break;
                 if (n == 0 && final && looks_cut(m, data + i, size - i))

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* The bounded log, its end for the report, and the bounded capture of a child's output. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "daemon/step/capture.h"
+#include "daemon/step/logfile.h"
+
+typedef struct Folder {
+        char path[64];
+        int fd;
+} Folder;
+
+static int folder_make(void **state) {
+        Folder *f = calloc(1, sizeof(Folder));
+
+        strcpy(f->path, "/tmp/test-logfile-XXXXXX");
+        if (!mkdtemp(f->path))
+                return -1;
+        f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        *state = f;
+        return 0;
+}
+
+static int folder_remove(void **state) {
+        Folder *f = *state;
+        int r;
+
+        (void) close(f->fd);
+        r = remove_tree(f->path);
+        free(f);
+        return r;
+}
+
+static char *log_text(const Folder *f) {
+        char *text = NULL;
+
+        assert_int_equal(file_read(f->fd, "log", 1 << 20, &text, NULL), 0);
+        return text;
+}
+
+/* `n` bytes of running digits, written in pieces of `piece`. */
+static void write_digits(LogFile *log, size_t n, size_t piece) {
+        _cleanup_free_ char *data = malloc(n);
+
+        for (size_t i = 0; i < n; i++)
+                data[i] = (char) ('0' + i % 10);
+        for (size_t at = 0; at < n; at += piece)
+                logfile_write(log, data + at, MIN(piece, n - at));
+}
+
+static void what_fits_is_kept_whole(void **state) {
+        Folder *f = *state;
+        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_free_ char *text = NULL;
+
+        assert_int_equal(logfile_open(&log, f->fd, 20), 0);
+        write_digits(&log, 20, 3);
+        logfile_finish(&log);
+        text = log_text(f);
+        assert_string_equal(text, "01234567890123456789");
+        assert_int_equal(logfile_dropped(&log), 0);
+        assert_int_equal(logfile_size(&log), 20);
+        assert_int_not_equal(faccessat(f->fd, "log.tail", F_OK, 0), 0);
+}
+
+static void the_middle_of_a_long_log_is_dropped_and_told(void **state) {
+        Folder *f = *state;
+        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_free_ char *text = NULL;
+
+        assert_int_equal(logfile_open(&log, f->fd, 20), 0);
+        write_digits(&log, 58, 7);
+        logfile_finish(&log);
+        text = log_text(f);
+        assert_string_equal(text,
+                            "0123456789\n[updd: 38 bytes of output were dropped here]\n8901234567");
+        assert_int_equal(logfile_dropped(&log), 38);
+        assert_int_equal(logfile_size(&log), strlen(text));
+}
+
+static void the_first_half_can_be_read_at_once(void **state) {
+        Folder *f = *state;
+        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_free_ char *text = NULL;
+
+        assert_int_equal(logfile_open(&log, f->fd, 20), 0);
+        write_digits(&log, 5, 5);
+        text = log_text(f);
+        assert_string_equal(text, "01234");
+}
+
+static void the_tail_has_the_last_lines(void **state) {
+        Folder *f = *state;
+        _cleanup_(logfile_done) LogFile log = {0};
+        json_auto_t *tail = NULL, *wanted = json_pack("[s, s, s]", "b", "", "c\xef\xbf\xbd");
+
+        assert_int_equal(logfile_open(&log, f->fd, 1000), 0);
+        logfile_write(&log, "a\nb\r\n\nc\xff", 8);
+        tail = logfile_tail(&log, 3);
+        assert_true(json_equal(tail, wanted));
+}
+
+static void the_tail_outlives_the_ring_of_recent_bytes(void **state) {
+        Folder *f = *state;
+        _cleanup_(logfile_done) LogFile log = {0};
+        json_auto_t *tail = NULL;
+
+        assert_int_equal(logfile_open(&log, f->fd, 100), 0);
+        for (int i = 0; i < 20000; i++) {
+                _cleanup_free_ char *line = strf("line %d\n", i);
+
+                logfile_write(&log, line, strlen(line));
+        }
+        tail = logfile_tail(&log, 20);
+        assert_int_equal(json_array_size(tail), 20);
+        assert_string_equal(json_string_value(json_array_get(tail, 0)), "line 19980");
+        assert_string_equal(json_string_value(json_array_get(tail, 19)), "line 19999");
+}
+
+static void an_empty_log_has_an_empty_tail(void **state) {
+        Folder *f = *state;
+        _cleanup_(logfile_done) LogFile log = {0};
+        json_auto_t *tail = NULL;
+
+        assert_int_equal(logfile_open(&log, f->fd, 100), 0);
+        tail = logfile_tail(&log, 20);
+        assert_int_equal(json_array_size(tail), 0);
+}
+
+static void what_is_no_utf8_is_replaced(void **state) {
+        static const char *const pairs[][2] = {
+                {"plain", "plain"},
+                {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
+                {"\xc3", "\xef\xbf\xbd"},
+                {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},
+                {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+                {"a\xe2\x82", "a\xef\xbf\xbd\xef\xbf\xbd"},
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(pairs); i++) {
+                _cleanup_free_ char *out = utf8_clean(pairs[i][0], strlen(pairs[i][0]));
+
+                assert_string_equal(out, pairs[i][1]);
+        }
+}
+
+static void a_capture_keeps_both_ends(void **state) {
+        for (size_t piece = 1; piece < 40; piece++) {
+                _cleanup_(capture_done) Capture c;
+                _cleanup_free_ char *out = NULL;
+                char data[101];
+
+                capture_init(&c, 10);
+                for (size_t i = 0; i < 100; i++)
+                        data[i] = (char) ('0' + i % 10);
+                data[100] = '\0';
+                for (size_t at = 0; at < 100; at += piece)
+                        assert_int_equal(capture_add(&c, data + at, MIN(piece, 100 - at)), 0);
+                out = capture_take(&c, NULL);
+                assert_string_equal(out, "01234\n[… 90 bytes …]\n56789");
+        }
+}
+
+static void a_capture_that_fits_is_whole(void **state) {
+        _cleanup_(capture_done) Capture c;
+        _cleanup_free_ char *out = NULL;
+        size_t size;
+
+        capture_init(&c, 10);
+        assert_int_equal(capture_add(&c, "0123456789", 10), 0);
+        out = capture_take(&c, &size);
+        assert_string_equal(out, "0123456789");
+        assert_int_equal(size, 10);
+}
+
+#define FOLDER_TEST(f) cmocka_unit_test_setup_teardown(f, folder_make, folder_remove)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                FOLDER_TEST(what_fits_is_kept_whole),
+                FOLDER_TEST(the_middle_of_a_long_log_is_dropped_and_told),
+                FOLDER_TEST(the_first_half_can_be_read_at_once),
+                FOLDER_TEST(the_tail_has_the_last_lines),
+                FOLDER_TEST(the_tail_outlives_the_ring_of_recent_bytes),
+                FOLDER_TEST(an_empty_log_has_an_empty_tail),
+                cmocka_unit_test(what_is_no_utf8_is_replaced),
+                cmocka_unit_test(a_capture_keeps_both_ends),
+                cmocka_unit_test(a_capture_that_fits_is_whole),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
