@@ -236,5 +236,5 @@ int handle_call(Request *q, Error *reterr) {
                                  "the engine takes no more calls now");
         }
         q->pending = pending;
-        return waiter_suspend(&q->waiter, q->server, q->connection, -1, INT64_MAX);
+        return waiter_suspend(&q->waiter, q->listener, q->connection, -1, INT64_MAX);
 }

@@ -15,6 +15,7 @@
 
 typedef struct Stream {
         HttpServer *server;
+        Listener *listener;
         struct MHD_Connection *connection;
         int64_t job, after; /* job 0: of all jobs */
         char *text;         /* what is to be sent next */
@@ -94,11 +95,9 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max) {
                         r = stream_say(st, ":\n\n");
                 }
         }
-        if (r == 0)
-                r = waiter_suspend(&st->waiter, st->server, st->connection, st->job,
-                                   st->server->heartbeat_us) < 0
-                            ? -EBUSY
-                            : 0;
+        if (r == 0 && waiter_suspend(&st->waiter, st->listener, st->connection, st->job,
+                                     st->server->heartbeat_us) < 0)
+                return MHD_CONTENT_READER_END_OF_STREAM; /* too many wait: it may come back */
         if (r < 0)
                 return MHD_CONTENT_READER_END_WITH_ERROR;
         if (r == 0)
@@ -116,7 +115,12 @@ static int respond_stream(Request *q, int64_t after) {
         if (!st)
                 return -ENOMEM;
         *st = (Stream){
-                .server = q->server, .connection = q->connection, .job = q->id, .after = after};
+                .server = q->server,
+                .listener = q->listener,
+                .connection = q->connection,
+                .job = q->id,
+                .after = after,
+        };
         /* The first words go out at once, so that the client sees that it is connected. */
         if (stream_say(st, "retry: 2000\n\n") < 0) {
                 stream_free(st);

@@ -67,7 +67,7 @@ int handle_job(Request *q, Error *reterr) {
         wait_s = prefer_wait_s(q);
         if (wait_s <= 0 || q->waited)
                 return respond_unchanged(q, view.version);
-        r = waiter_suspend(&q->waiter, q->server, q->connection, q->id, wait_s * 1000 * 1000);
+        r = waiter_suspend(&q->waiter, q->listener, q->connection, q->id, wait_s * 1000 * 1000);
         if (r < 0)
                 return error_set(reterr, -r, "too-busy", "too many clients wait for changes");
         q->waited = true;

@@ -46,7 +46,7 @@ static bool entry_accepts(const char *entry, size_t size, const char *type, bool
 
         while (n > 0 && (entry[n - 1] == ' ' || entry[n - 1] == '\t'))
                 n--;
-        for (const char *p = semicolon; p && p + 3 < entry + size; p++)
+        for (const char *p = semicolon; p && p + 3 <= entry + size; p++)
                 if (strncasecmp(p, "q=0", 3) == 0 && strspn(p + 3, ".0") >= strcspn(p + 3, ",; \t"))
                         return false;
         if (n == strlen(type) && strncasecmp(entry, type, n) == 0)
@@ -244,27 +244,28 @@ static Request *request_new(Listener *l, struct MHD_Connection *connection, cons
         return q;
 }
 
+/* The headers are there. MHD closes a connection that is answered already here, so only what has a
+ * body, which then need not be read, is. */
+static enum MHD_Result request_open(Request *q, const char *url) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r;
+
+        r = request_begin(q, url, &error);
+        if (r < 0)
+                respond_problem(q, r, &error);
+        /* Without memory for the refusal there is no answer, and no way around the refusal either.
+         */
+        return r < 0 && (has_body(q) || !q->response) ? request_answer(q) : MHD_YES;
+}
+
 enum MHD_Result request_handle(void *cls, struct MHD_Connection *connection, const char *url,
                                const char *method, const char *version, const char *upload_data,
                                size_t *upload_size, void **req_cls) {
         Request *q = *req_cls;
-        bool first = !q;
 
-        if (first) {
-                _cleanup_error_ Error error = ERROR_INIT;
-                int r;
-
+        if (!q) {
                 *req_cls = q = request_new(cls, connection, method);
-                if (!q)
-                        return MHD_NO;
-                r = request_begin(q, url, &error);
-                if (r < 0) {
-                        respond_problem(q, r, &error);
-                        return request_answer(q);
-                }
-                /* A body is awaited first; what has none is answered at once. */
-                if (has_body(q))
-                        return MHD_YES;
+                return q ? request_open(q, url) : MHD_NO;
         }
         if (*upload_size > 0) {
                 if (request_take(q, upload_data, *upload_size) < 0)

@@ -34,7 +34,11 @@ static void arm_timer(Listener *l, uint64_t timeout_ms) {
                 l->armed = at;
 }
 
-void listener_run(Listener *l) {
+void listener_wake(Listener *l) {
+        (void) sd_event_source_set_enabled(l->again, SD_EVENT_ONESHOT);
+}
+
+static void listener_run(Listener *l) {
         MHD_UNSIGNED_LONG_LONG timeout;
 
         if (MHD_run(l->daemon) != MHD_YES)
@@ -43,7 +47,7 @@ void listener_run(Listener *l) {
                 (void) sd_event_source_set_enabled(l->timer, SD_EVENT_OFF);
                 l->armed = 0;
         } else if (timeout == 0)
-                (void) sd_event_source_set_enabled(l->again, SD_EVENT_ONESHOT);
+                listener_wake(l);
         else
                 arm_timer(l, timeout);
 }

@@ -27,7 +27,7 @@ typedef struct Route Route;
 /* A suspended connection. It is in the server's list exactly while it is suspended. */
 struct Waiter {
         Waiter *next, *prev;
-        HttpServer *server;
+        Listener *listener;
         struct MHD_Connection *connection;
         int64_t job;      /* woken by this job's change; 0: by any job's, -1: by none */
         int64_t deadline; /* CLOCK_MONOTONIC in us, or INT64_MAX */
@@ -94,8 +94,8 @@ struct Request {
 };
 
 /* ---- server.c ---- */
-/* Runs MHD once and sets its timer again. */
-void listener_run(Listener *l);
+/* Runs MHD once in the loop's next turn. */
+void listener_wake(Listener *l);
 
 /* ---- listen.c ---- */
 /* Opens the listening sockets into the server's listeners (-EBADF where there is none). */
@@ -120,7 +120,7 @@ bool request_accepts(const Request *q, const char *type, bool explicitly);
 
 /* ---- wait.c ---- */
 /* Suspends the connection. -EBUSY when too many wait already. */
-_must_check_ int waiter_suspend(Waiter *w, HttpServer *server, struct MHD_Connection *connection,
+_must_check_ int waiter_suspend(Waiter *w, Listener *listener, struct MHD_Connection *connection,
                                 int64_t job, int64_t timeout_us);
 /* Resumes it; one that is not suspended is left as it is. */
 void waiter_resume(Waiter *w);

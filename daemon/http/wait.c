@@ -21,14 +21,16 @@ static void set_timer(HttpServer *s) {
         (void) sd_event_source_set_enabled(s->wait_timer, SD_EVENT_ONESHOT);
 }
 
-int waiter_suspend(Waiter *w, HttpServer *s, struct MHD_Connection *connection, int64_t job,
+int waiter_suspend(Waiter *w, Listener *listener, struct MHD_Connection *connection, int64_t job,
                    int64_t timeout_us) {
+        HttpServer *s = listener->server;
+
         /* A quarter of the places stays free, so that who waits cannot shut out who acts. Calls,
          * which wait for their commit only, are not counted out: the engine bounds them. */
         if (job >= 0 && s->n_waiters >= s->max_connections - s->max_connections / 4)
                 return -EBUSY;
         *w = (Waiter){
-                .server = s,
+                .listener = listener,
                 .connection = connection,
                 .job = job,
                 .deadline = timeout_us == INT64_MAX ? INT64_MAX : now_mono_us() + timeout_us,
@@ -46,10 +48,11 @@ int waiter_suspend(Waiter *w, HttpServer *s, struct MHD_Connection *connection, 
 }
 
 void waiter_resume(Waiter *w) {
-        HttpServer *s = w->server;
+        HttpServer *s;
 
         if (!w->suspended)
                 return;
+        s = w->listener->server;
         w->suspended = false;
         if (w->prev)
                 w->prev->next = w->next;
@@ -60,6 +63,8 @@ void waiter_resume(Waiter *w) {
         w->next = w->prev = NULL;
         s->n_waiters--;
         MHD_resume_connection(w->connection);
+        /* MHD only marks it; with an outer loop no descriptor tells of that (tried). */
+        listener_wake(w->listener);
 }
 
 void waiters_resume_all(HttpServer *s) {
