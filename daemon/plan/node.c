@@ -78,17 +78,18 @@ static void print_pointer(FILE *out, const Node *n) {
 }
 
 char *node_pointer(const Node *n) {
-        _cleanup_fclose_ FILE *out = NULL;
         _cleanup_free_ char *text = NULL;
+        _cleanup_fclose_ FILE *out = NULL;
         size_t size = 0;
 
         out = open_memstream(&text, &size);
         if (!out)
                 return NULL;
         print_pointer(out, n);
-        if (fflush(out) != 0)
+        /* Closing is what gives the text its final place. */
+        if (fclose(TAKE(out)) != 0)
                 return NULL;
-        return strdup(text);
+        return TAKE(text);
 }
 
 const char *node_kind_text(const Node *n) {
