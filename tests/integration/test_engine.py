@@ -588,7 +588,7 @@ def test_a_succeeded_job_can_be_rolled_back_while_its_way_back_is_open(updd, tin
 
 
 def test_the_next_job_on_the_target_closes_the_way_back_first(updd, tiny):
-    first = updd.begin(tiny.plan(tiny.act("a"), finalise=[tiny.act("drop")], target="same"))
+    first = updd.begin(tiny.plan(tiny.act("a"), finalise=[{"id": "drop", **tiny.tell("do-drop")}], target="same"))
     updd.wait_for(first, "succeeded")
     second = updd.begin(tiny.plan(tiny.act("b"), target="same"))
     updd.wait_for(second, "succeeded")
@@ -601,7 +601,7 @@ def test_the_next_job_on_the_target_closes_the_way_back_first(updd, tiny):
 
 
 def test_a_way_back_ends_by_itself_and_then_finalise_runs(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.act("a"), finalise=[tiny.act("drop")], way_back="500ms"))
+    job = updd.begin(tiny.plan(tiny.act("a"), finalise=[{"id": "drop", **tiny.tell("do-drop")}], way_back="500ms"))
     updd.wait_for(job, "succeeded")
     updd.until(lambda: tiny.done() == ["do-a", "do-drop"], 20, lambda: updd.tell(job))
     updd.until(lambda: updd.events(job)[-1]["type"] == "finalise_done", 20, lambda: updd.tell(job))
@@ -610,7 +610,7 @@ def test_a_way_back_ends_by_itself_and_then_finalise_runs(updd, tiny):
 
 
 def test_a_failing_finalise_rolls_nothing_back_and_waits_on_a_succeeded_job(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.act("a"), finalise=[tiny.act("drop", "test -e fixed")]))
+    job = updd.begin(tiny.plan(tiny.act("a"), finalise=[{"id": "drop", **tiny.tell("do-drop", "test -e fixed")}]))
     updd.wait_for(job, "succeeded")
     updd.post(job, "finalise")
     wait = updd.until(lambda: (updd.job(job).get("waits") or [None])[0], 20, lambda: updd.tell(job))
