@@ -5,10 +5,13 @@
 extern const Verb verb_append;
 extern const Verb verb_compose;
 extern const Verb verb_copy;
+extern const Verb verb_fetch;
+extern const Verb verb_git;
 extern const Verb verb_http;
 extern const Verb verb_remove;
 extern const Verb verb_run;
 extern const Verb verb_snapshot;
+extern const Verb verb_sql;
 extern const Verb verb_switch;
 extern const Verb verb_write;
 
@@ -16,10 +19,13 @@ const Verb *const step_verbs[] = {
         &verb_append,
         &verb_compose,
         &verb_copy,
+        &verb_fetch,
+        &verb_git,
         &verb_http,
         &verb_remove,
         &verb_run,
         &verb_snapshot,
+        &verb_sql,
         &verb_switch,
         &verb_write,
         NULL,
