@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 
 typedef enum Stage { STAGE_SETUP, STAGE_USER, STAGE_CWD, STAGE_EXEC, _STAGE_MAX } Stage;
 
@@ -178,6 +179,7 @@ static int open_pipe(int *ret_read, int *ret_write) {
 
 static int open_terminal(Launch *l, Child *child) {
         struct winsize size = {.ws_row = 24, .ws_col = 80};
+        struct termios attributes;
         int master, slave;
 
         if (openpty(&master, &slave, NULL, NULL, &size) < 0)
@@ -187,8 +189,12 @@ static int open_terminal(Launch *l, Child *child) {
         if (fcntl(master, F_SETFD, FD_CLOEXEC) < 0 || fcntl(slave, F_SETFD, FD_CLOEXEC) < 0 ||
             fcntl(master, F_SETFL, O_NONBLOCK) < 0)
                 return -errno;
-        /* The command may belong to another user, who must be able to open /dev/tty's peer. */
-        if (l->identity.change && fchown(slave, l->identity.uid, (gid_t) -1) < 0)
+        /* Lines end as they do in a pipe, so that what matches there matches here. */
+        if (tcgetattr(slave, &attributes) < 0)
+                return -errno;
+        attributes.c_oflag &= ~(tcflag_t) ONLCR;
+        attributes.c_iflag |= IUTF8;
+        if (tcsetattr(slave, TCSANOW, &attributes) < 0)
                 return -errno;
         l->out = fcntl(slave, F_DUPFD_CLOEXEC, 3);
         l->err = fcntl(slave, F_DUPFD_CLOEXEC, 3);
@@ -215,6 +221,18 @@ static int open_pipes(const Exec *x, Launch *l, Child *child) {
                 return l->err < 0 ? -errno : 0;
         }
         return open_pipe(&child->err, &l->err);
+}
+
+/* Another user's command must be able to open /dev/stdout and /dev/tty; files of the caller's stay
+ * whose they are. */
+static int give_to_user(const Exec *x, const Launch *l) {
+        const int fds[] = {x->input || l->terminal ? l->in : -EBADF,
+                           x->out_fd > 0 ? -EBADF : l->out, l->err};
+
+        for (size_t i = 0; l->identity.change && i < ELEMENTSOF(fds); i++)
+                if (fds[i] >= 0 && fchown(fds[i], l->identity.uid, (gid_t) -1) < 0)
+                        return -errno;
+        return 0;
 }
 
 /* Forks and waits for exec. 0 and the pid, or the child's own news of why not. */
@@ -257,6 +275,8 @@ int child_start(Step *s, const Exec *x, Child *ret, Error *reterr) {
         if (r < 0)
                 return r;
         r = l.terminal ? open_terminal(&l, &child) : open_pipes(x, &l, &child);
+        if (r >= 0)
+                r = give_to_user(x, &l);
         if (r < 0)
                 return error_set(reterr, -r, "spawn", "Cannot prepare %s: %s", l.argv[0],
                                  strerror(-r));

@@ -86,13 +86,14 @@ static int wait_ms(const Run *run) {
         return (int) MIN(MAX(left + 999, 0) / 1000, 60 * 60 * 1000);
 }
 
+/* The group first, then the child: its number is not given to another one before it is taken in. */
 static void take_end(Run *run) {
         pid_t pid;
 
+        (void) kill(-run->child.pid, SIGKILL);
         do
                 pid = waitpid(run->child.pid, &run->status, 0);
         while (pid < 0 && errno == EINTR);
-        run->ended = true;
 }
 
 static int turn(Run *run, int timeout_ms, Error *reterr) {
@@ -100,16 +101,13 @@ static int turn(Run *run, int timeout_ms, Error *reterr) {
                              {.fd = run->child.out, .events = POLLIN},
                              {.fd = run->child.err, .events = POLLIN}};
 
-        if (run->ended)
-                p[0].fd = -1;
         if (poll(p, ELEMENTSOF(p), timeout_ms) < 0 && errno != EINTR)
                 return error_set(reterr, errno, "internal", "poll: %s", strerror(errno));
         if (p[1].fd >= 0 && p[1].revents)
                 (void) pump(run, &run->child.out, &run->out);
         if (p[2].fd >= 0 && p[2].revents)
                 (void) pump(run, &run->child.err, &run->err);
-        if (p[0].revents & POLLIN)
-                take_end(run);
+        run->ended = p[0].revents & POLLIN;
         return 0;
 }
 
@@ -145,13 +143,12 @@ static int run_to_end(Run *run, Error *reterr) {
                 if (r >= 0 && run->talk)
                         r = talk_think(run->talk, reterr);
                 if (r < 0) {
-                        (void) kill(-run->child.pid, SIGKILL);
                         take_end(run);
                         return r;
                 }
         }
         drain(run);
-        (void) kill(-run->child.pid, SIGKILL);
+        take_end(run);
         return 0;
 }
 
@@ -194,7 +191,6 @@ int step_exec(Step *s, const Exec *x, ExecResult *ret, Error *reterr) {
         if (run.child.terminal)
                 run.talk = talk_new(s, x->answers, run.child.out, run.child.pid);
         if (run.pidfd < 0 || (run.child.terminal && !run.talk)) {
-                (void) kill(-run.child.pid, SIGKILL);
                 take_end(&run);
                 return error_set(reterr, EIO, "spawn", "The command cannot be watched");
         }

@@ -226,7 +226,9 @@ int exec_environment(Step *s, const Exec *x, const Identity *identity, bool serv
         json_auto_t *env = json_object();
         int r;
 
-        if (!env || put_base(env, identity) < 0 || (!service && put_attempt(s, env) < 0))
+        if (!env || put_base(env, identity) < 0 ||
+            (x->answers && json_put(env, "TERM", json_string("dumb")) < 0) ||
+            (!service && put_attempt(s, env) < 0))
                 return error_oom(reterr);
         r = put_env_files(s, env, step_setting(s, "env_file"), reterr);
         if (r < 0)

@@ -7,7 +7,6 @@
  */
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/stat.h>
 

@@ -24,6 +24,7 @@
 #define LOG_DEFAULT_BYTES (64 * 1024 * 1024)
 #define LEFTOVER_GRACE_MS 500
 #define KILL_PATIENCE_MS (10 * 1000)
+#define KILL_EVERY_MS 50
 #define NEVER INT64_MAX
 
 typedef struct Supervisor {
@@ -228,8 +229,10 @@ static void look_at_time(Supervisor *v) {
                 log_own(v, "the time limit is reached: stopping");
                 ask_tree_to_end(v);
         }
-        if (now >= v->kill_us && !v->worker_ended)
+        if (now >= v->kill_us && !v->worker_ended) {
                 (void) !tree_signal(getpid(), SIGKILL);
+                v->kill_us = now + KILL_EVERY_MS * 1000; /* the dead need a moment */
+        }
 }
 
 static int next_wait_ms(const Supervisor *v) {
@@ -256,6 +259,17 @@ static void turn(Supervisor *v, int timeout_ms) {
                 read_signals(v);
 }
 
+/* A turn of the loop once the worker is gone: its socket and pipe are at their ends, which poll(2)
+ * would tell for ever. */
+static void quiet_turn(Supervisor *v) {
+        struct pollfd p = {.fd = v->signal_fd, .events = POLLIN};
+
+        (void) poll(&p, 1, 10);
+        read_signals(v);
+        while (read_output(v))
+                ;
+}
+
 /* What the attempt left behind ends with it: the supervisor is a subreaper, so as long as it has a
  * child there is something left, and not longer. */
 static void end_leftovers(Supervisor *v) {
@@ -273,7 +287,7 @@ static void end_leftovers(Supervisor *v) {
                         log_own(v, "some processes do not die, ignoring");
                         return;
                 }
-                turn(v, 10);
+                quiet_turn(v);
         }
 }
 

@@ -30,6 +30,7 @@ struct Talk {
         size_t size;
         int64_t heard_us;
         bool fresh;        /* something came since the answers were last tried */
+        int64_t look_us;   /* earliest time at which to look for a prompt again */
         unsigned question; /* open one, or 0 */
         bool question_echo;
 };
@@ -237,8 +238,9 @@ static int ask_if_prompt(Talk *t) {
         _cleanup_free_ char *prompt = NULL;
         Reading reading;
 
-        if (quiet < QUIET_US || t->size == 0)
+        if (quiet < QUIET_US || t->size == 0 || now_mono_us() < t->look_us)
                 return 0;
+        t->look_us = now_mono_us() + quiet / 10; /* the longer it is quiet, the less it matters */
         prompt = find_prompt(t);
         if (!prompt)
                 return 0;

@@ -92,6 +92,16 @@ static int retry_pause(const json_t *retry, unsigned i, int64_t *ret, Error *ret
         return 0;
 }
 
+static int verify_op(Step *s, Error *reterr) {
+        const json_t *verify = json_object_get(s->op, "verify");
+
+        if (json_array_size(verify) == 0)
+                return 0;
+        if (streq(args_text(s->task, "direction", "do"), "do"))
+                worker_tell(s, "phase", json_string("verify"));
+        return checks_run(s, verify, true, reterr);
+}
+
 static int run_once(Step *s, const json_t *op, Error *reterr) {
         json_auto_t *resolved = NULL;
         int r;
@@ -104,7 +114,7 @@ static int run_once(Step *s, const json_t *op, Error *reterr) {
         s->signal = 0;
         r = run_verb(s, reterr);
         if (r >= 0)
-                r = checks_run(s, json_object_get(resolved, "verify"), true, reterr);
+                r = verify_op(s, reterr);
         s->op = op;
         return r;
 }
@@ -217,24 +227,48 @@ static void tell_end(Step *s, int r, size_t failed, const Error *error) {
         worker_tell(s, "end", end);
 }
 
+/* One section of the context, entry by entry: one whose secret this task was not given stays as it
+ * is, for the task does not use it. */
+static int resolve_section(Step *s, json_t *section, Error *reterr) {
+        json_t *entry;
+        const char *name;
+        void *next;
+
+        json_object_foreach_safe (section, next, name, entry) {
+                json_t *resolved = NULL;
+                int r = secrets_resolve(s->secrets, entry, &resolved, reterr);
+
+                if (r == -ENOKEY)
+                        continue;
+                if (r < 0)
+                        return r;
+                if (json_object_set_new(section, name, resolved) < 0)
+                        return error_oom(reterr);
+        }
+        return 0;
+}
+
 /* Everything of the context but the scope, where markers are values that must stay what they are.
  */
 static int resolve_context(Step *s, Error *reterr) {
-        json_auto_t *context = NULL, *given = json_copy(json_object_get(s->task, "context"));
-        json_t *scope = json_object_get(given, "scope");
-        int r;
+        json_auto_t *context = json_deep_copy(json_object_get(s->task, "context"));
+        json_t *section;
+        const char *name;
 
-        s->scope = json_is_object(scope) ? json_deep_copy(scope) : json_object();
-        if (!json_object_get(s->scope, "steps"))
-                (void) json_put(s->scope, "steps", json_object());
-        if (!given)
-                given = json_object();
-        (void) json_object_del(given, "scope");
-        r = secrets_resolve(s->secrets, given, &context, reterr);
-        if (r < 0)
-                return r;
-        if (json_object_set(context, "scope", s->scope) < 0 ||
-            json_object_set_new(s->task, "context", TAKE(context)) < 0)
+        if (!json_is_object(context))
+                return error_set(reterr, EBADMSG, "bad-task", "task.json has no context");
+        json_object_foreach (context, name, section) {
+                int r = streq(name, "scope") ? 0 : resolve_section(s, section, reterr);
+
+                if (r < 0)
+                        return r;
+        }
+        if (!json_object_get(context, "scope") && json_put(context, "scope", json_object()) < 0)
+                return error_oom(reterr);
+        s->scope = json_incref(json_object_get(context, "scope"));
+        if (!json_object_get(s->scope, "steps") && json_put(s->scope, "steps", json_object()) < 0)
+                return error_oom(reterr);
+        if (json_object_set(s->task, "context", context) < 0)
                 return error_oom(reterr);
         return 0;
 }

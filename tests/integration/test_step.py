@@ -517,8 +517,8 @@ def test_a_full_disk_does_not_lose_the_result(tmp_path):
         pytest.skip("mounting is not allowed here")
     try:
         step = steptool.StepRunner(disk)
-        argv = ["sh", "-c", f"head -c 200000 /dev/zero | tr '\\0' x; "
-                f"dd if=/dev/zero of={disk}/fill bs=1k 2>/dev/null; echo full; exit 7"]
+        argv = ["sh", "-c", f"dd if=/dev/zero of={disk}/fill bs=1k 2>/dev/null; "
+                "head -c 200000 /dev/zero | tr '\\0' x; exit 7"]
         result = step.do("s", "run", {"argv": argv})
         assert (result["state"], result["exit"]) == ("failed", 7)
         assert result["log_dropped"] > 0
