@@ -14,7 +14,7 @@
 #define HTTP_BODY_MAX (1024U * 1024)
 #define HTTP_DRAIN_MAX                                                                             \
         (64U * 1024 * 1024)          /* what of a body that is too large is read and dropped */
-#define HTTP_HEADER_MAX (32U * 1024) /* a connection's memory: request line, headers, buffers */
+#define HTTP_HEADER_MAX (16U * 1024) /* a connection's memory: request line, headers, buffers */
 #define HTTP_WAIT_MAX_S 60
 
 typedef struct Listener Listener;
