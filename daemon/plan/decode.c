@@ -70,6 +70,7 @@ void decoder_done(Decoder *d) {
                 json_decref(d->steps[i].norm);
         free(d->steps);
         json_decref(d->index);
+        free(d->reach);
 }
 
 void wrong_type(Decoder *d, const FieldInfo *f, const Node *n) {
@@ -92,8 +93,13 @@ bool expect_kind(Decoder *d, const FieldInfo *f, const Node *n, NodeKind kind) {
 
 void unknown_key(Decoder *d, const Node *n, const char *what, const char *const *known,
                  size_t n_known) {
-        _cleanup_free_ char *hint = did_you_mean(n->key, known, n_known);
+        _cleanup_free_ char *hint = NULL;
 
+        if (n->refused)
+                return;
+        /* Beyond the last fault that is shown, nothing is worth the search for near names. */
+        if (d->faults->n_errors < FAULTS_MAX)
+                hint = did_you_mean(n->key, known, n_known);
         fault_key(d->faults, n, "unknown-key", hint, "'%s' is not a key of %s", n->key, what);
 }
 
@@ -217,6 +223,7 @@ static bool stands_alone(const FieldInfo *alone, const Node *n) {
 void decode_call(Decoder *d, Scope sc, const Spec *spec, const Node *n, Pair *ret) {
         const FieldInfo *alone = field_alone(spec);
         _cleanup_pair_ Pair p = {0};
+        FieldInfo named;
 
         *ret = (Pair){0};
         if (n->kind == NODE_NULL) {
@@ -233,7 +240,10 @@ void decode_call(Decoder *d, Scope sc, const Spec *spec, const Node *n, Pair *re
                               node_kind_text(n));
                 return;
         }
-        decode_field(d, sc, alone, n, &p);
+        /* In messages it bears the name that the person wrote. */
+        named = *alone;
+        named.name = spec->name;
+        decode_field(d, sc, &named, n, &p);
         if (!p.source)
                 return;
         *ret = pair_new(d, json_incref(p.source), json_object());

@@ -85,6 +85,7 @@ typedef struct Decoder {
         StepInfo *steps; /* all steps of the plan, nested ones too, in order of the text */
         size_t n_steps, n_steps_allocated;
         json_t *index; /* id -> its place in `steps`, of steps and finalise */
+        bool *reach;   /* n_inputs squared: whether an input's default leads to another input */
         const Node *root;
 } Decoder;
 
@@ -127,6 +128,9 @@ bool scan_names(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, bool sc
 bool is_id(const char *text);
 
 /* ---- decode_list.c ---- */
+/* A list whose items are of `type`. */
+void decode_list(Decoder *d, Scope sc, const FieldInfo *f, FieldType type, const Node *n,
+                 Pair *ret);
 void decode_texts(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_paths(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_regexes(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);

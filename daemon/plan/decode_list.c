@@ -12,8 +12,8 @@ static void decode_item(Decoder *d, Scope sc, const FieldInfo *f, FieldType type
         decode_field(d, sc, &item, n, ret);
 }
 
-static void decode_list(Decoder *d, Scope sc, const FieldInfo *f, FieldType type, const Node *n,
-                        Pair *ret) {
+void decode_list(Decoder *d, Scope sc, const FieldInfo *f, FieldType type, const Node *n,
+                 Pair *ret) {
         Pair made = {0};
 
         if (!expect_kind(d, f, n, NODE_LIST))
@@ -103,7 +103,7 @@ void decode_argv(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *
                 fault(d->faults, n, "empty", NULL, "'%s' is an empty list, expected %s", f->name,
                       field_types[TYPE_ARGV].expected);
         script = find_script(n);
-        sc.field = f->name;
+        sc.field = "argv";
         made = pair_new(d, json_array(), json_array());
         for (size_t i = 0; made.source && i < n->n_items; i++) {
                 _cleanup_pair_ Pair p = {0};

@@ -96,8 +96,11 @@ static void decode_path(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
                 fault(d->faults, n, "bad-path", "write the path out",
                       "'%s' is '%s', but no shell is there to expand '~'", f->name, n->text);
         else if (*n->text != '/' && !startswith(n->text, "${") && !cwd)
-                fault(d->faults, n, "relative-path", "set 'cwd', or begin the path with '/'",
-                      "'%s' is '%s', a relative path, and no 'cwd' is set", f->name, n->text);
+                fault(d->faults, n, "relative-path",
+                      streq(f->name, "cwd") ? "begin it with '/'"
+                                            : "set 'cwd', or begin the path with '/'",
+                      "'%s' is '%s', a relative path, and no %s'cwd' is set", f->name, n->text,
+                      streq(f->name, "cwd") ? "outer " : "");
         else
                 take_text(d, n, ret);
 }
@@ -294,8 +297,8 @@ static void decode_expression(Decoder *d, Scope sc, const FieldInfo *f, const No
                 return;
         }
         if (expr_names_used(n->text, &names, &error) < 0) {
-                fault(d->faults, n, "bad-expression", error.hint, "'%s' is '%s': %s", f->name,
-                      n->text, error.message ? error.message : "not an expression");
+                fault(d->faults, n, "bad-expression", error.hint, "'%s': %s", f->name,
+                      error.message ? error.message : "not an expression");
                 return;
         }
         sc.names &= NS_IN | NS_STEPS;
@@ -321,7 +324,17 @@ static bool is_status(const char *text) {
 }
 
 static void decode_status(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        decode_shaped(d, sc, f, n, ret, is_status);
+        if (n->kind == NODE_LIST)
+                decode_list(d, sc, f, TYPE_STATUS, n, ret);
+        else
+                decode_shaped(d, sc, f, n, ret, is_status);
+}
+
+static void decode_exits(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
+        if (n->kind == NODE_LIST)
+                decode_list(d, sc, f, TYPE_INT, n, ret);
+        else
+                decode_int(d, sc, f, n, ret);
 }
 
 static bool is_mode(const char *text) {
@@ -409,6 +422,7 @@ const DecodeFunc decode_funcs[_FIELD_TYPE_MAX] = {
         [TYPE_JSON] = decode_json,
         [TYPE_POINTER] = decode_pointer,
         [TYPE_EXPRESSION] = decode_expression,
+        [TYPE_EXITS] = decode_exits,
         [TYPE_STATUS] = decode_status,
         [TYPE_MODE] = decode_mode,
         [TYPE_SHA256] = decode_sha256,

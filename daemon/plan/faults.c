@@ -133,6 +133,23 @@ static int fault_compare(const void *a, const void *b) {
                                json_string_value(json_object_get(y, "message")));
 }
 
+/* Says, behind the last fault, that there were more. */
+static int append_rest(const Faults *f, json_t *sorted) {
+        const json_t *last = json_array_get(sorted, json_array_size(sorted) - 1);
+        Place at = {.severity = "error"};
+        json_t *o = json_object();
+        char message[64];
+
+        at.line = (unsigned) json_integer_value(json_object_get(last, "line"));
+        at.column = (unsigned) json_integer_value(json_object_get(last, "column"));
+        (void) snprintf(message, sizeof(message), "%zu faults more are not shown", f->n_dropped);
+        if (!o || fault_fill(o, f, NULL, &at, "too-many-faults", NULL, message) < 0) {
+                json_decref(o);
+                return -ENOMEM;
+        }
+        return json_array_append_new(sorted, o);
+}
+
 json_t *faults_take(Faults *f) {
         json_auto_t *list = TAKE(f->list), *sorted = json_array();
         _cleanup_free_ json_t **all = NULL;
@@ -147,11 +164,27 @@ json_t *faults_take(Faults *f) {
         for (size_t i = 0; i < n; i++)
                 if (json_array_append(sorted, all[i]) < 0)
                         return NULL;
+        if (f->n_dropped > 0 && append_rest(f, sorted) < 0)
+                return NULL;
         return TAKE(sorted);
+}
+
+/* Two neighbouring letters exchanged, the commonest slip, which edit distance counts as two. */
+static bool is_swap(const char *a, const char *b) {
+        size_t n = strlen(a), i = 0;
+
+        if (strlen(b) != n)
+                return false;
+        while (i < n && a[i] == b[i])
+                i++;
+        return i + 1 < n && a[i] == b[i + 1] && a[i + 1] == b[i] && streq(a + i + 2, b + i + 2);
 }
 
 char *did_you_mean(const char *word, const char *const *candidates, size_t n) {
         const char *near = nearest_word(word, candidates, n);
 
+        for (size_t i = 0; i < n; i++)
+                if (is_swap(word, candidates[i]))
+                        near = candidates[i];
         return near ? strf("did you mean '%s'?", near) : NULL;
 }

@@ -33,7 +33,7 @@ extern const Spec answer_spec, save_spec;
                  "unmet prompt becomes a question",                                                \
                  NULL,                                                                             \
                  &answer_spec},                                                                    \
-                {"exit", TYPE_INT, 0, "0", "The exit code that means success"}, HAS_LACKS,         \
+                {"exit", TYPE_EXITS, 0, "0", "The exit codes that mean success"}, HAS_LACKS,       \
                 {"save", TYPE_OBJECT_MAP, 0, NULL, "Outputs to take out of what it prints",        \
                  NULL,   &save_spec},                                                              \
         {                                                                                          \
@@ -47,7 +47,7 @@ extern const Spec answer_spec, save_spec;
                 {"headers", TYPE_TEXT_MAP, FIELD_SECRET, NULL, "Request headers"},                 \
                 {"body", TYPE_TEXT, FIELD_SECRET, NULL, "The request's body"},                     \
                 {"body_json", TYPE_JSON, FIELD_SECRET, NULL, "The request's body, sent as JSON"},  \
-                {"status", TYPE_STATUS, 0, "2xx", "The status that means success"},                \
+                {"status", TYPE_STATUS, 0, "2xx", "The statuses that mean success"},               \
                 {"json", TYPE_JSON, 0, NULL, "The answer must contain this JSON (a subset)"},      \
                 {"has", TYPE_REGEXES, 0, NULL, "Must match the answer's body"},                    \
                 {"lacks", TYPE_REGEXES, 0, NULL, "Must not match the answer's body"}, {            \

@@ -18,7 +18,8 @@ typedef enum NodeKind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP } NodeKind;
 typedef struct Node Node;
 struct Node {
         NodeKind kind;
-        bool plain; /* a scalar without quotes, or a JSON number or word */
+        bool plain;   /* a scalar without quotes, or a JSON number or word */
+        bool refused; /* its key has been told as a fault already */
         unsigned line, column;
         unsigned key_line, key_column; /* of the key, in a map */
         const Node *parent;

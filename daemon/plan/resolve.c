@@ -190,25 +190,45 @@ static void resolve_section(Decoder *d, const Use *u, const json_t *section, con
                   what, key);
 }
 
-/* Whether the defaults lead from input `from` back to input `to`, in at most CYCLE_MAX steps. */
-enum { CYCLE_MAX = 16 };
+/* ---- inputs whose defaults use each other ---- */
 
-static bool leads_to(const Decoder *d, const Node *inputs, ssize_t from, ssize_t to,
-                     unsigned steps) {
-        for (size_t i = 0; steps < CYCLE_MAX && i < d->n_uses; i++) {
+/* Only a plan that no person wrote has more; its faults are then all told as matters of order. */
+enum { REACH_MAX = 256 };
+
+static void note_edges(Decoder *d, const Node *inputs) {
+        size_t n = inputs->n_items;
+
+        for (size_t i = 0; i < d->n_uses; i++) {
                 const Use *u = &d->uses[i];
-                const Node *next;
+                const Node *to = NULL;
 
-                if (u->kind != USE_NAME || u->scope.input != from || !startswith(u->name, "in."))
-                        continue;
-                next = node_find(inputs, u->name + 3);
-                if (!next || (ssize_t) next->index == from)
-                        continue;
-                if ((ssize_t) next->index == to ||
-                    leads_to(d, inputs, (ssize_t) next->index, to, steps + 1))
-                        return true;
+                if (u->kind == USE_NAME && u->scope.input >= 0 && startswith(u->name, "in."))
+                        to = node_find(inputs, u->name + 3);
+                if (to)
+                        d->reach[(size_t) u->scope.input * n + to->index] = true;
         }
-        return false;
+}
+
+/* Whether the defaults lead from input `from` to input `to`. */
+static bool leads_to(Decoder *d, const Node *inputs, size_t from, size_t to) {
+        size_t n = inputs->n_items;
+
+        if (n > REACH_MAX)
+                return from == to;
+        if (d->reach)
+                return d->reach[from * n + to];
+        d->reach = calloc(n * n, sizeof(*d->reach));
+        if (!d->reach) {
+                d->faults->oom = true;
+                return false;
+        }
+        note_edges(d, inputs);
+        for (size_t k = 0; k < n; k++)
+                for (size_t i = 0; i < n; i++)
+                        for (size_t j = 0; j < n; j++)
+                                if (d->reach[i * n + k] && d->reach[k * n + j])
+                                        d->reach[i * n + j] = true;
+        return d->reach[from * n + to];
 }
 
 static void resolve_default(Decoder *d, const Use *u, const char *key) {
@@ -217,7 +237,7 @@ static void resolve_default(Decoder *d, const Use *u, const char *key) {
         if (!n || (ssize_t) n->index < u->scope.input)
                 return;
         if ((ssize_t) n->index == u->scope.input ||
-            leads_to(d, inputs, (ssize_t) n->index, u->scope.input, 0))
+            leads_to(d, inputs, n->index, (size_t) u->scope.input))
                 use_fault(d, u, "input-cycle", NULL,
                           "the default of input '%s' uses '%s', which leads back to '%s'",
                           inputs->items[u->scope.input]->key, key,
@@ -231,25 +251,25 @@ static void resolve_default(Decoder *d, const Use *u, const char *key) {
 static void resolve_output(Decoder *d, const Use *u, const char *rest) {
         const char *dot = strchr(rest, '.'), *why;
         _cleanup_free_ char *id = strndup(rest, dot ? (size_t) (dot - rest) : strlen(rest));
-        _cleanup_free_ char *hint = NULL;
+        _cleanup_free_ char *hint = NULL, *name = spell(u);
         const json_t *save;
         const StepInfo *s;
         ssize_t step;
 
-        if (!id)
+        if (!id || !name)
                 return;
         step = find_step(d, id);
         if (step < 0 || !dot) {
                 hint = step < 0 ? near_step(d, id) : strf("steps.%s.state, for example", id);
                 use_fault(d, u, "undefined-name", hint,
                           step < 0 ? "%s: there is no step '%s'" : "%s names no output of '%s'",
-                          u->name, id);
+                          name, id);
                 return;
         }
         s = &d->steps[step];
         why = cannot_see(d, &u->scope, step);
         if (why)
-                use_fault(d, u, "not-yet", NULL, "%s: the step '%s' %s", u->name, id, why);
+                use_fault(d, u, "not-yet", NULL, "%s: the step '%s' %s", name, id, why);
         save = json_object_get(json_object_get(s->norm, "args"), "save");
         if (is_secret_output(s, dot + 1))
                 check_secret(d, u);
@@ -257,7 +277,7 @@ static void resolve_output(Decoder *d, const Use *u, const char *rest) {
             (s->verb && (s->verb->any_output || has_word(s->verb->outputs, dot + 1))))
                 return;
         hint = s->verb && s->verb->outputs ? near_word(dot + 1, s->verb->outputs) : NULL;
-        use_fault(d, u, "undefined-name", hint, "%s: '%s' has no output '%s'", u->name,
+        use_fault(d, u, "undefined-name", hint, "%s: '%s' has no output '%s'", name,
                   s->verb ? s->verb->spec.name : "undo", dot + 1);
 }
 
@@ -324,6 +344,11 @@ static bool refuse_space(Decoder *d, const Use *u, unsigned space) {
         }
         if (u->scope.names & space)
                 return false;
+        if (u->kind == USE_EXPRESSION && !(space & (NS_IN | NS_STEPS))) {
+                use_fault(d, u, "undefined-name", NULL,
+                          "%s: an expression knows in.NAME and steps.ID.OUTPUT only", name);
+                return true;
+        }
         use_fault(d, u, "not-yet", NULL, "%s cannot be used in '%s', where it has no value yet",
                   name, u->scope.field);
         return true;

@@ -30,7 +30,8 @@ typedef enum FieldType {
         TYPE_JSON,
         TYPE_POINTER,
         TYPE_EXPRESSION,
-        TYPE_STATUS,
+        TYPE_EXITS,  /* one or a list */
+        TYPE_STATUS, /* one or a list */
         TYPE_MODE,
         TYPE_SHA256,
         TYPE_VERSION,

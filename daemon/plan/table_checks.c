@@ -46,7 +46,7 @@ const CheckInfo plan_checks[] = {
           FIELDS({"argv", TYPE_ARGV, FIELD_REQUIRED | FIELD_ALONE, NULL,
                   "The program and its arguments"},
                  {"stdin", TYPE_TEXT, FIELD_SECRET, NULL, "Text for its standard input"},
-                 {"exit", TYPE_INT, 0, "0", "The exit code that means success"}, HAS_LACKS)}},
+                 {"exit", TYPE_EXITS, 0, "0", "The exit codes that mean success"}, HAS_LACKS)}},
         {{"sql", "A database says what is expected",
           FIELDS({"db", TYPE_DATABASE, FIELD_REQUIRED, NULL, "Which database"},
                  {"query", TYPE_TEXT, 0, NULL, "Its first row is looked at"},

@@ -13,6 +13,7 @@ typedef struct Frame {
         Node *node;   /* borrowed: its parent (or the reader) owns it */
         json_t *seen; /* keys of a map so far: a hash, since maps may be large */
         char *key;    /* read, its value not yet */
+        bool refused; /* that key is a fault */
         unsigned key_line, key_column;
 } Frame;
 
@@ -143,6 +144,7 @@ static int attach(Reader *r, Node *node, const yaml_mark_t *m) {
         }
         if (top->node->kind == NODE_MAP) {
                 n->key = TAKE(top->key);
+                n->refused = top->refused;
                 n->key_line = top->key_line;
                 n->key_column = top->key_column;
         }
@@ -154,7 +156,8 @@ static int take_key(Reader *r, const yaml_event_t *e) {
         const char *text = (const char *) e->data.scalar.value;
         bool plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 
-        if (plain && streq(text, "<<"))
+        top->refused = plain && streq(text, "<<");
+        if (top->refused)
                 reader_fault(r, &e->start_mark, "merge-key", "write the keys out",
                              "merge keys ('<<') are not part of the plan language");
         else if (e->data.scalar.length > NODE_KEY_MAX)
