@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* cancel, retry, skip, abandon, finalise. */
+#include <fcntl.h>
+#include <inttypes.h>
+
+#include "client/updctl/decide.h"
+
+#define PLAN_SIZE_MAX (8u << 20)
+
+int cmd_cancel(Ctl *ctl) {
+        json_auto_t *body = json_object();
+        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
+        int r;
+
+        r = pick_job(ctl, args_word(ctl->args, 0), &job);
+        if (r == 0)
+                r = add_reason(ctl, body);
+        if (r == 0)
+                r = decide(ctl, get_int(job.json, "id"), "cancel", body, &after);
+        if (r > 0)
+                return r;
+        r = decided(ctl, &after, "cancelled");
+        /* Going back is what was asked for. */
+        return r == EXIT_ROLLED_BACK ? EXIT_AS_ASKED : r;
+}
+
+/* The wait that this decision is about, named in the body. A job without a fitting one (stuck, or
+ * not waiting at all) is left to the daemon, which says what may be done. */
+static int name_wait(Ctl *ctl, const json_t *job, WaitFits fits, json_t *body) {
+        const json_t *wait = NULL;
+        int r;
+
+        r = pick_wait(ctl, job, fits, &wait);
+        if (r == 0 && wait)
+                r = json_put(body, "wait", json_string(get_text(wait, "id"))) < 0 ? EXIT_REFUSED
+                                                                                  : 0;
+        return r;
+}
+
+static int add_plan_file(Ctl *ctl, json_t *body) {
+        const char *file = args_value(ctl->args, OPT_PLAN_FILE);
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        if (!file)
+                return 0;
+        r = file_read(AT_FDCWD, file, PLAN_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return tell(ctl, EXIT_REFUSED, "cannot read %s: %s", file, strerror(-r));
+        if (json_put(body, "document", json_stringn(text, size)) < 0)
+                return tell(ctl, EXIT_REFUSED, "%s is not UTF-8", file);
+        return 0;
+}
+
+static int retry_body(Ctl *ctl, const json_t *job, json_t *body) {
+        json_auto_t *inputs = json_object(), *secrets = json_object();
+        int r;
+
+        r = name_wait(ctl, job, wait_can_retry, body);
+        if (r == 0)
+                r = args_pairs(ctl->args, OPT_INPUT, ctl->err, inputs);
+        if (r == 0)
+                r = read_secrets(ctl, secrets);
+        if (r == 0)
+                r = add_plan_file(ctl, body);
+        if (r == 0)
+                r = add_reason(ctl, body);
+        if (r > 0)
+                return r;
+        if (json_object_size(inputs) > 0)
+                (void) json_object_set(body, "inputs", inputs);
+        if (json_object_size(secrets) > 0)
+                (void) json_object_set(body, "secrets", secrets);
+        return 0;
+}
+
+/* What the retry changed in what was asked for. */
+static void put_difference(const Screen *s, const json_t *before, const json_t *after) {
+        const json_t *was = json_object_get(before, "inputs"),
+                     *is = json_object_get(after, "inputs");
+        const char *old_hash = get_text(before, "sha256"), *hash = get_text(after, "sha256"), *name;
+        json_t *value;
+
+        if (hash && !streq0(old_hash, hash))
+                put(s, PLAIN, "plan  %.12s -> %.12s\n", old_hash ? old_hash : "", hash);
+        json_object_foreach ((json_t *) is, name, value) {
+                const json_t *old = json_object_get(was, name);
+                _cleanup_free_ char *from = value_text(old), *to = value_text(value);
+
+                if (!json_equal((json_t *) old, value))
+                        put(s, PLAIN, "%s  %s -> %s\n", name, from ? from : "", to ? to : "");
+        }
+}
+
+int cmd_retry(Ctl *ctl) {
+        json_auto_t *body = json_object();
+        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
+        int r;
+
+        r = pick_job(ctl, args_word(ctl->args, 0), &job);
+        if (r == 0)
+                r = retry_body(ctl, job.json, body);
+        if (r == 0)
+                r = decide(ctl, get_int(job.json, "id"), "retry", body, &after);
+        if (r > 0)
+                return r;
+        if (!ctl->json)
+                put_difference(ctl->out, job.json, after.json);
+        return decided(ctl, &after, "trying again");
+}
+
+int cmd_skip(Ctl *ctl) {
+        json_auto_t *body = json_object();
+        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
+        int r;
+
+        r = pick_job(ctl, args_word(ctl->args, 0), &job);
+        if (r == 0)
+                r = name_wait(ctl, job.json, wait_can_skip, body);
+        if (r == 0)
+                r = need_reason(ctl, body);
+        if (r == 0)
+                r = decide(ctl, get_int(job.json, "id"), "skip", body, &after);
+        return r > 0 ? r : decided(ctl, &after, "skipped");
+}
+
+int cmd_abandon(Ctl *ctl) {
+        json_auto_t *body = json_object();
+        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
+        int r;
+
+        r = pick_job(ctl, args_word(ctl->args, 0), &job);
+        if (r == 0)
+                r = need_reason(ctl, body);
+        if (r == 0)
+                r = decide(ctl, get_int(job.json, "id"), "abandon", body, &after);
+        return r > 0 ? r : decided(ctl, &after, "left as it is");
+}
+
+int cmd_finalise(Ctl *ctl) {
+        json_auto_t *body = json_object();
+        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
+        int r;
+
+        r = pick_job(ctl, args_word(ctl->args, 0), &job);
+        if (r == 0)
+                r = add_reason(ctl, body);
+        if (r == 0)
+                r = decide(ctl, get_int(job.json, "id"), "finalise", body, &after);
+        return r > 0 ? r : decided(ctl, &after, "the way back is closed");
+}
