@@ -24,8 +24,11 @@ void archive_sum_done(ArchiveSum *sum);
 _must_check_ int archive_pack(Step *s, const char *file, const json_t *paths, ArchiveSum *ret,
                               Error *reterr);
 
-/* Reads an archive through to its end. With `tar` it must be one of files; otherwise a single
- * compressed file will do. */
+/* The path with the symlinks above its last part resolved: its name in an archive, with a slash
+ * before it. NULL with errno set when there is no way there. Caller frees. */
+_must_check_ char *archive_way(const char *path);
+
+/* Reads anything that libarchive knows through to its end: an archive, or one compressed file. */
 _must_check_ int archive_read_through(Step *s, const char *file, bool want_names, ArchiveSum *ret,
                                       Error *reterr);
 

@@ -143,8 +143,8 @@ static int pack_path(Pack *p, const char *path, Error *reterr) {
         return r < 0 || !S_ISDIR(st.st_mode) ? r : pack_children(p, path, reterr);
 }
 
-/* Symlinks above a path are resolved, so that unpacking never has to go through one. */
-static char *resolved(const char *path) {
+/* So that unpacking never has to go through a symlink. */
+char *archive_way(const char *path) {
         const char *slash = strrchr(path, '/');
         _cleanup_free_ char *dir = NULL, *real = NULL;
 
@@ -160,7 +160,7 @@ static int pack_all(Pack *p, const json_t *paths, Error *reterr) {
         size_t i;
 
         json_array_foreach (paths, i, one) {
-                _cleanup_free_ char *path = resolved(json_string_value(one));
+                _cleanup_free_ char *path = archive_way(json_string_value(one));
                 int r;
 
                 if (!path)

@@ -21,7 +21,7 @@ _must_check_ int repo_open(Step *s, const char *dir, Repo *ret, Error *reterr);
 _must_check_ int repo_git(const Repo *g, char **ret_out, Error *reterr, ...)
         __attribute__((sentinel));
 /* The exit code instead of an error; -errno when git could not be run. */
-_must_check_ int repo_try(const Repo *g, char **ret_out, ...) __attribute__((sentinel));
+int repo_try(const Repo *g, char **ret_out, ...) __attribute__((sentinel));
 
 /* The commit that a tag, branch (of `remote`, when that is not NULL, first) or commit stands for.
  * -ENOENT with the nearest names when there is none. Caller frees. */
