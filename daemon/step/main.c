@@ -134,7 +134,7 @@ static int attempt_run(const Options *o, int dirfd, Error *reterr) {
                 return 0;
         if (r < 0)
                 return error_set(reterr, -r, "claim", "The claim cannot be made: %s", strerror(-r));
-        return supervisor_run(dirfd, task, secrets, reterr);
+        return supervisor_run(dirfd, lock, task, secrets, reterr);
 }
 
 int main(int argc, char **argv) {

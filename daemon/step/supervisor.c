@@ -16,6 +16,7 @@
 #include "api/text.h"
 #include "daemon/attempt/attempt.h"
 #include "daemon/attempt/tree.h"
+#include "daemon/step/full.h"
 #include "daemon/step/result.h"
 #include "daemon/step/worker.h"
 
@@ -28,7 +29,7 @@
 #define NEVER INT64_MAX
 
 typedef struct Supervisor {
-        int dirfd, signal_fd, output_fd, control_fd, progress_fd;
+        int dirfd, lock, signal_fd, output_fd, control_fd, progress_fd;
         pid_t worker;
         bool worker_ended;
         const json_t *task;
@@ -332,6 +333,11 @@ _Noreturn static void worker_start(Supervisor *v, pid_t parent, int control, int
         (void) close(v->output_fd);
         (void) close(v->control_fd);
         (void) close(v->progress_fd);
+        if (!task_is_known(v->task)) {
+                int r = full_worker_exec(v->dirfd, v->lock, control, v->task, secrets);
+
+                fprintf(stderr, "updd: updd-step-worker cannot be run: %s\n", strerror(-r));
+        }
         worker_run(v->dirfd, control, json_incref((json_t *) v->task), json_incref(secrets));
 }
 
@@ -380,8 +386,9 @@ static int supervisor_init(Supervisor *v, json_t *secrets) {
         return fork_worker(v, secrets);
 }
 
-int supervisor_run(int dirfd, json_t *task, json_t *secrets, Error *reterr) {
+int supervisor_run(int dirfd, int lock, json_t *task, json_t *secrets, Error *reterr) {
         _cleanup_(supervisor_done) Supervisor v = {.dirfd = dirfd,
+                                                   .lock = lock,
                                                    .signal_fd = -EBADF,
                                                    .output_fd = -EBADF,
                                                    .control_fd = -EBADF,

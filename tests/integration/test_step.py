@@ -526,6 +526,32 @@ def test_a_full_disk_does_not_lose_the_result(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+# ---- two programs ---------------------------------------------------------------------------------
+
+
+def test_what_each_attempt_starts_loads_no_large_library():
+    libraries = subprocess.run(["ldd", steptool.step_program()], capture_output=True, text=True,
+                               check=True).stdout
+    assert "libjansson" in libraries
+    for large in ("libcurl", "libarchive", "libsqlite3", "libssl"):
+        assert large not in libraries
+
+
+def test_a_verb_with_a_large_library_runs_under_the_same_rules(step, tmp_path):
+    """`sql` is in updd-step-worker only: limits, masks and secrets hold there too."""
+    database = tmp_path / "x.db"
+    database.touch()
+    context = {"databases": {"x": {"url": f"sqlite:{database}"}}}
+    result = step.do("s", "sql", {"db": "x", "exec": {"$secret": [
+        "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('", {"name": "pw"}, "')"]}},
+        context=context, secrets={"pw": "hunter22"})
+    assert result["state"] == "done", result
+    found = step.do("t", "sql", {"db": "x", "query": "SELECT a FROM t"}, context=context,
+                    secrets={"pw": "hunter22"})
+    assert found["outputs"]["a"] == "********"
+    assert b"hunter22" not in everything_written(step.record_dir("t"))
+
+
 # ---- compose -------------------------------------------------------------------------------------
 
 
