@@ -63,7 +63,10 @@ int identity_find(const char *user, Identity *ret, Error *reterr) {
         identity.name = pw ? strdup(pw->pw_name) : strf("%u", (unsigned) identity.uid);
         identity.home = strdup(pw && !isempty(pw->pw_dir) ? pw->pw_dir : "/");
         identity.change = identity.uid != geteuid();
-        if (!identity.name || !identity.home || (pw && find_groups(pw, &identity) < 0))
+        if (!identity.name || !identity.home)
+                return error_oom(reterr);
+        /* Asking for groups may load and ask network services: only where the answer is used. */
+        if (identity.change && find_groups(pw, &identity) < 0)
                 return error_oom(reterr);
         if (identity.change && geteuid() != 0)
                 return error_set(reterr, EPERM, "spawn", "Only root can run a command as user '%s'",

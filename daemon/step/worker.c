@@ -92,13 +92,21 @@ static int retry_pause(const json_t *retry, unsigned i, int64_t *ret, Error *ret
         return 0;
 }
 
+/* The supervisor takes the task's direction for the first phase. */
+static void tell_phase(Step *s, const char *phase) {
+        if (!s->phase && streq(phase, args_text(s->task, "direction", "do")))
+                return;
+        s->phase = phase;
+        worker_tell(s, "phase", json_string(phase));
+}
+
 static int verify_op(Step *s, Error *reterr) {
         const json_t *verify = json_object_get(s->op, "verify");
 
         if (json_array_size(verify) == 0)
                 return 0;
         if (streq(args_text(s->task, "direction", "do"), "do"))
-                worker_tell(s, "phase", json_string("verify"));
+                tell_phase(s, "verify");
         return checks_run(s, verify, true, reterr);
 }
 
@@ -156,9 +164,7 @@ static int run_ops(Step *s, size_t *ret_failed, Error *reterr) {
                 if (step_stopping(s))
                         return error_set(reterr, ECANCELED, "stopped", "Stopped");
                 s->op = op;
-                worker_tell(s, "phase",
-                            json_string(step_is_undo(s) ? "undo"
-                                                        : args_text(s->task, "direction", "do")));
+                tell_phase(s, step_is_undo(s) ? "undo" : args_text(s->task, "direction", "do"));
                 r = run_op(s, op, reterr);
                 if (r < 0)
                         return r;
@@ -175,14 +181,14 @@ static int run_task(Step *s, size_t *ret_failed, Error *reterr) {
         /* Checks outside of any op inherit what the step's own op says. */
         s->op = json_array_get(json_object_get(s->task, "ops"), 0);
         if (streq(direction, "probe")) {
-                worker_tell(s, "phase", json_string("probe"));
+                tell_phase(s, "probe");
                 return run_checks(s, json_object_get(s->task, "probe"), reterr);
         }
         r = run_ops(s, ret_failed, reterr);
         if (r < 0 || !streq(direction, "do") ||
             json_array_size(json_object_get(s->task, "verify")) == 0)
                 return r;
-        worker_tell(s, "phase", json_string("verify"));
+        tell_phase(s, "verify");
         return run_checks(s, json_object_get(s->task, "verify"), reterr);
 }
 

@@ -32,8 +32,9 @@ struct Step {
         bool looking;           /* checks_look(): nothing is recorded or logged */
         int64_t check_until_us; /* a check's own time limit (monotonic), or 0 */
         unsigned questions;
-        Compose compose;  /* the spelling that works here, once it is known */
-        int exit, signal; /* of the child that made the op fail; exit -1: none */
+        const char *phase; /* as last told; NULL: not yet */
+        Compose compose;   /* the spelling that works here, once it is known */
+        int exit, signal;  /* of the child that made the op fail; exit -1: none */
 };
 
 /* Runs the whole task and tells its end. Never returns. Takes `task` and `secrets` over. */
