@@ -197,3 +197,7 @@ json_t *answer_problem(const char *answer, unsigned status, const char *type) {
         assert_true(strlen(json_string_value(json_object_get(doc, "detail"))) > 0);
         return doc;
 }
+
+void assert_problem(const char *answer, unsigned status, const char *type) {
+        json_decref(answer_problem(answer, status, type));
+}

@@ -45,3 +45,5 @@ const char *answer_body(const char *answer);
 json_t *answer_json(const char *answer);
 /* Fails the test unless the answer is that problem document. Caller decrefs. */
 json_t *answer_problem(const char *answer, unsigned status, const char *type);
+/* The same, when the document itself is not looked at. */
+void assert_problem(const char *answer, unsigned status, const char *type);
