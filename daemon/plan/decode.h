@@ -78,6 +78,9 @@ typedef struct StepInfo {
         bool given_id;
 } StepInfo;
 
+/* More inputs than any person would fill in: what is done with them may cost their square. */
+#define INPUTS_MAX 256
+
 typedef struct Decoder {
         Faults *faults;
         Use *uses;
@@ -157,8 +160,8 @@ void decode_on_failure(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, 
 void decode_hooks(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 
 /* ---- after decoding: lint.c, resolve.c, lint_undo.c ---- */
-/* Gives every step an id. */
-void assign_ids(Decoder *d);
+/* Gives every step an id. ids.c */
+void assign_ids(Decoder *d, const json_t *norm);
 /* Judges all uses. */
 void resolve_uses(Decoder *d, const json_t *norm);
 void lint_plan(Decoder *d, const json_t *norm);

@@ -259,7 +259,8 @@ void decode_object_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, 
         *ret = made;
 }
 
-/* In the normal form `all` is written out: the plan's services, in their order. */
+/* `all` is written out, in the source too: the plan's services in their order, which the sorted
+ * keys of the canonical JSON would not keep. */
 static json_t *all_services(Decoder *d) {
         json_auto_t *names = json_array();
         const Node *services = node_find(d->root, "services");
@@ -279,7 +280,9 @@ static void note_services(Decoder *d, Scope sc, const Node *n) {
 
 void decode_services(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
         if ((f->flags & FIELD_ALL) && n->kind == NODE_SCALAR && streq(n->text, "all")) {
-                *ret = pair_new(d, json_string("all"), all_services(d));
+                json_t *all = all_services(d);
+
+                *ret = pair_new(d, all, json_incref(all));
                 return;
         }
         decode_one_or_list(d, sc, f, TYPE_TEXT, n, ret);

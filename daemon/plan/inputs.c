@@ -9,7 +9,8 @@
 
 typedef struct Inputs {
         const Plan *plan;
-        const json_t *declared;
+        const json_t *declared, *given;
+        json_t *begun;  /* names that have been looked at */
         json_t *made;   /* name -> value */
         json_t *faults; /* {"input", "message", "hint"?} */
         int r;
@@ -245,15 +246,38 @@ static char *default_text(Inputs *in, const char *name, const json_t *value) {
         return TAKE(made);
 }
 
-static void take_input(Inputs *in, const char *name, const json_t *info, const json_t *given) {
-        const json_t *def = json_object_get(info, "default");
+static void take_input(Inputs *in, const char *name);
+
+/* The inputs that a default uses come first, wherever they stand. */
+static void take_used(Inputs *in, const json_t *def) {
+        json_auto_t *names = NULL;
+        json_t *name;
+        size_t i;
+
+        if (plan_names_used(def, &names) < 0)
+                return; /* expanding it will say why */
+        json_array_foreach (names, i, name)
+                if (startswith(json_string_value(name), "in."))
+                        take_input(in, json_string_value(name) + 3);
+}
+
+/* One input, once. Lint has refused cycles; `begun` ends them whatever happens. */
+static void take_input(Inputs *in, const char *name) {
+        const json_t *info = json_object_get(in->declared, name),
+                     *given = json_object_get(in->given, name),
+                     *def = json_object_get(info, "default");
         _cleanup_free_ char *text = NULL;
 
+        if (!info || json_object_get(in->begun, name))
+                return;
+        if (json_object_set_new(in->begun, name, json_true()) < 0)
+                in->r = -ENOMEM;
         if (given && !json_is_null(given))
                 text = value_text(in, name, given);
-        else if (def)
+        else if (def) {
+                take_used(in, def);
                 text = default_text(in, name, def);
-        else {
+        } else {
                 _cleanup_free_ char *hint = strf("-i %s=…", name);
 
                 input_fault(in, name, hint, "'%s' must be given", name);
@@ -262,7 +286,7 @@ static void take_input(Inputs *in, const char *name, const json_t *info, const j
                 take_text(in, name, info, text);
 }
 
-static void refuse_unknown(Inputs *in, const json_t *given) {
+static void refuse_unknown(Inputs *in) {
         size_t n = json_object_size(in->declared), i = 0;
         _cleanup_free_ const char **known = calloc(n + 1, sizeof(*known));
         const char *name;
@@ -274,7 +298,7 @@ static void refuse_unknown(Inputs *in, const json_t *given) {
         }
         json_object_foreach ((json_t *) in->declared, name, value)
                 known[i++] = name;
-        json_object_foreach ((json_t *) given, name, value) {
+        json_object_foreach ((json_t *) in->given, name, value) {
                 const char *near = nearest_word(name, known, n);
                 _cleanup_free_ char *hint = near ? strf("did you mean '%s'?", near) : NULL;
 
@@ -297,10 +321,12 @@ static int tell_faults(Inputs *in, Error *reterr) {
 }
 
 int plan_inputs(const Plan *plan, const json_t *given, json_t **ret, Error *reterr) {
-        json_auto_t *made = json_object();
+        json_auto_t *made = json_object(), *begun = json_object();
         Inputs in = {
                 .plan = plan,
                 .declared = json_object_get(plan->norm, "inputs"),
+                .given = given,
+                .begun = begun,
                 .made = made,
                 .faults = json_array(),
         };
@@ -308,14 +334,14 @@ int plan_inputs(const Plan *plan, const json_t *given, json_t **ret, Error *rete
         json_t *info;
         int r = 0;
 
-        if (!made || !in.faults)
+        if (!made || !begun || !in.faults)
                 in.r = -ENOMEM;
         if (given && !json_is_null(given) && !json_is_object(given))
                 input_fault(&in, "", NULL, "the inputs must be a map from names to values");
         else if (in.r >= 0)
-                refuse_unknown(&in, given);
+                refuse_unknown(&in);
         json_object_foreach ((json_t *) in.declared, name, info)
-                take_input(&in, name, info, json_object_get(given, name));
+                take_input(&in, name);
         if (in.r < 0)
                 r = error_oom(reterr);
         else if (json_array_size(in.faults) > 0)

@@ -31,7 +31,7 @@ static void lint_ids(Decoder *d) {
 static void lint_undo_said(Decoder *d, const StepInfo *s) {
         const Node *undo = node_find(s->node, "undo");
 
-        if (s->phase == PHASE_FINALISE && undo)
+        if (s->phase == PHASE_FINALISE && undo && !json_is_string(json_object_get(s->norm, "undo")))
                 fault_key(d->faults, undo, "undo-place", NULL,
                           "'undo' stands in finalise, where the way back is closed");
         if (s->phase != PHASE_MAIN || !s->verb || undo || !step_args(s))
@@ -173,6 +173,15 @@ static void lint_section(Decoder *d, const char *section, void (*lint)(Decoder *
                         lint(d, n->items[i]);
 }
 
+static void lint_inputs(Decoder *d) {
+        const Node *n = node_find(d->root, "inputs");
+
+        if (n && n->n_items > INPUTS_MAX)
+                fault_key(d->faults, n, "too-many", NULL, "a plan has at most %d inputs, not %zu",
+                          INPUTS_MAX, n->n_items);
+        lint_section(d, "inputs", lint_input);
+}
+
 static void lint_strategy_names(Decoder *d) {
         static const char *const taken[] = {"hold", "rollback", "continue", "none"};
         const Node *n = node_find(d->root, "rollbacks");
@@ -206,7 +215,7 @@ void lint_plan(Decoder *d, const json_t *norm) {
         lint_format(d, norm);
         lint_ids(d);
         lint_steps(d);
-        lint_section(d, "inputs", lint_input);
+        lint_inputs(d);
         lint_section(d, "services", lint_service);
         lint_strategy_names(d);
         lint_window(d, norm);

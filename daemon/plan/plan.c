@@ -73,7 +73,7 @@ static int read_plan(Faults *f, const char *text, size_t size, Plan **ret) {
                 return r;
         decode_plan(&d, root, &made);
         if (made.norm) {
-                assign_ids(&d);
+                assign_ids(&d, made.norm);
                 resolve_uses(&d, made.norm);
                 lint_plan(&d, made.norm);
                 lint_ways_back(&d, made.norm);

@@ -12,44 +12,6 @@ static bool is_outer(const StepInfo *s) {
         return s->phase == PHASE_MAIN || s->phase == PHASE_FINALISE;
 }
 
-static void index_step(Decoder *d, size_t i) {
-        const StepInfo *s = &d->steps[i];
-
-        if (s->id && is_outer(s) && !json_object_get(d->index, s->id) &&
-            json_object_set_new(d->index, s->id, json_integer((json_int_t) i)) < 0)
-                d->faults->oom = true;
-}
-
-void assign_ids(Decoder *d) {
-        json_auto_t *taken = json_object(), *counts = json_object();
-
-        d->index = json_object();
-        for (size_t i = 0; i < d->n_steps; i++) {
-                const char *id = node_find_text(d->steps[i].node, "id");
-
-                if (id && json_object_set_new(taken, id, json_true()) < 0)
-                        d->faults->oom = true;
-        }
-        for (size_t i = 0; i < d->n_steps; i++) {
-                StepInfo *s = &d->steps[i];
-                const char *verb = s->verb ? s->verb->spec.name : "mark";
-                json_int_t n = json_integer_value(json_object_get(counts, verb));
-                _cleanup_free_ char *id = NULL;
-
-                while (!node_find(s->node, "id")) {
-                        free(id);
-                        id = strf("%s-%lld", verb, (long long) ++n);
-                        if (!id || !json_object_get(taken, id))
-                                break;
-                }
-                if ((id && json_object_set_new(s->norm, "id", json_string(id)) < 0) ||
-                    json_object_set_new(counts, verb, json_integer(n)) < 0)
-                        d->faults->oom = true;
-                s->id = json_string_value(json_object_get(s->norm, "id"));
-                index_step(d, i);
-        }
-}
-
 static ssize_t find_step(const Decoder *d, const char *id) {
         const json_t *i = json_object_get(d->index, id);
 
@@ -192,9 +154,6 @@ static void resolve_section(Decoder *d, const Use *u, const json_t *section, con
 
 /* ---- inputs whose defaults use each other ---- */
 
-/* Only a plan that no person wrote has more; its faults are then all told as matters of order. */
-enum { REACH_MAX = 256 };
-
 static void note_edges(Decoder *d, const Node *inputs) {
         size_t n = inputs->n_items;
 
@@ -213,8 +172,8 @@ static void note_edges(Decoder *d, const Node *inputs) {
 static bool leads_to(Decoder *d, const Node *inputs, size_t from, size_t to) {
         size_t n = inputs->n_items;
 
-        if (n > REACH_MAX)
-                return from == to;
+        if (n > INPUTS_MAX)
+                return false; /* that is a fault by itself */
         if (d->reach)
                 return d->reach[from * n + to];
         d->reach = calloc(n * n, sizeof(*d->reach));
@@ -234,7 +193,7 @@ static bool leads_to(Decoder *d, const Node *inputs, size_t from, size_t to) {
 static void resolve_default(Decoder *d, const Use *u, const char *key) {
         const Node *inputs = node_find(d->root, "inputs"), *n = node_find(inputs, key);
 
-        if (!n || (ssize_t) n->index < u->scope.input)
+        if (!n)
                 return;
         if ((ssize_t) n->index == u->scope.input ||
             leads_to(d, inputs, n->index, (size_t) u->scope.input))
@@ -242,10 +201,6 @@ static void resolve_default(Decoder *d, const Use *u, const char *key) {
                           "the default of input '%s' uses '%s', which leads back to '%s'",
                           inputs->items[u->scope.input]->key, key,
                           inputs->items[u->scope.input]->key);
-        else
-                use_fault(d, u, "input-order", "move it up",
-                          "the default of input '%s' uses '%s', which stands later",
-                          inputs->items[u->scope.input]->key, key);
 }
 
 static void resolve_output(Decoder *d, const Use *u, const char *rest) {

@@ -63,7 +63,7 @@ static const Spec input_spec = {
         FIELDS({"type", TYPE_ENUM, FIELD_LITERAL, "string", "What it is",
                 WORDS("string", "int", "bool", "path", "url", "enum", "duration", "backup")},
                {"default", TYPE_SCALAR, FIELD_INPUTS, "none: it must be given",
-                "Used when it is not given; may use earlier inputs"},
+                "Used when it is not given; may use other inputs"},
                {"values", TYPE_TEXTS, FIELD_LITERAL, NULL, "What it may be"},
                {"match", TYPE_REGEX, FIELD_LITERAL, NULL, "Must match it"},
                {"min", TYPE_SCALAR, FIELD_LITERAL, NULL, "The smallest int or duration"},

@@ -53,7 +53,12 @@ static void walk(Walk *w, const json_t *value) {
 
         judge(w, value);
         json_object_foreach ((json_t *) value, key, v) {
-                size_t n = push(w, key, 0);
+                size_t n;
+
+                /* The user's own JSON is no part of the plan's grammar. */
+                if (streq(key, "json") || streq(key, "body") || streq(key, "body_json"))
+                        continue;
+                n = push(w, key, 0);
 
                 walk(w, v);
                 w->path[n] = '\0';
