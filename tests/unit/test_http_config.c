@@ -214,6 +214,20 @@ static void the_step_program_is_found_from_where_updd_stands(void **state) {
         }
 }
 
+/* The page writes a hyphen of an option as "\-". */
+static char *man_item(const Option *o) {
+        _cleanup_free_ char *name = calloc(2, strlen(o->name) + 1);
+        char *p = name;
+
+        for (const char *from = o->name; *from; from++) {
+                if (*from == '-')
+                        *p++ = '\\';
+                *p++ = *from;
+        }
+        return strf("\n.It Cm \\-\\-%s%s%s\n", name, o->value ? " Ar " : "",
+                    o->value ? o->value : "");
+}
+
 static void help_and_man_page_name_every_option(void **state) {
         _cleanup_free_ char *help = NULL, *man = NULL;
         size_t size, in_man = 0;
@@ -227,13 +241,12 @@ static void help_and_man_page_name_every_option(void **state) {
                 const Option *o = &config_options[i];
                 _cleanup_free_ char *in_help =
                         strf("  --%s%s%s ", o->name, o->value ? " " : "", o->value ? o->value : "");
-                _cleanup_free_ char *item = strf("\n.It Fl -%s%s%s\n", o->name,
-                                                 o->value ? " Ar " : "", o->value ? o->value : "");
+                _cleanup_free_ char *item = man_item(o);
 
                 if (!strstr(help, in_help) || !strstr(man, item))
                         fail_msg("--%s is missing in --help or updd.8", o->name);
         }
-        for (const char *p = man; (p = strstr(p, "\n.It Fl -")) != NULL; p++)
+        for (const char *p = man; (p = strstr(p, "\n.It Cm \\-\\-")) != NULL; p++)
                 in_man++;
         assert_int_equal(in_man, n_config_options);
 }
