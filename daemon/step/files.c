@@ -18,6 +18,22 @@ char *beside(const char *path, const char *suffix) {
         return strf("%.*s.updd-%.12s%s", folder, path, hash, suffix);
 }
 
+void path_tidy(char *path) {
+        char *out = path;
+
+        for (const char *in = path; *in;) {
+                while (in[0] == '/' && (in[1] == '/' || (in[1] == '.' && (in[2] == '/' || !in[2]))))
+                        in += in[1] == '/' ? 1 : 2;
+                if (*in)
+                        *out++ = *in++;
+        }
+        if (out == path)
+                *out++ = '/';
+        while (out > path + 1 && out[-1] == '/')
+                out--;
+        *out = '\0';
+}
+
 int parent_sync(const char *path) {
         const char *slash = strrchr(path, '/');
         _cleanup_free_ char *dir =

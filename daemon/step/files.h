@@ -48,6 +48,9 @@ bool xattrs_equal(const char *a, const char *b);
 int parent_sync(const char *path);
 /* The temporary name beside `path`. Caller frees. */
 char *beside(const char *path, const char *suffix);
+/* Takes double slashes, "/./" and slashes at the end out of an absolute path, in place. ".." stays:
+ * what it means depends on symlinks. */
+void path_tidy(char *path);
 /* The text of a symlink. -EINVAL when it is none. Caller frees. */
 _must_check_ int link_read(const char *path, char **ret);
 

@@ -14,7 +14,7 @@ void repo_done(Repo *g) {
 /* The plan names the repository, so whose it is has been decided; the identity serves for the
  * commits that hold local changes. */
 static json_t *argv_begin(const char *dir) {
-        return json_pack("[ssssssssssss]", "git", "-C", dir, "-c", "safe.directory=*", "-c",
+        return json_pack("[sssssssssss]", "git", "-C", dir, "-c", "safe.directory=*", "-c",
                          "user.name=updd", "-c", "user.email=updd@localhost", "-c",
                          "advice.detachedHead=false");
 }

@@ -220,8 +220,7 @@ static int word_add(Step *s, const char *word, bool must_exist, bool forgiven, j
 
         if (r < 0)
                 return r;
-        for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
-                path[n - 1] = '\0';
+        path_tidy(path);
         if (lstat(path, &st) < 0) {
                 /* A name may hold a bracket and be no pattern, so the name itself comes first. */
                 if (is_glob(word))

@@ -11,6 +11,7 @@ int place_path(Step *s, const char *to, char **ret, Error *reterr) {
 
         if (r < 0)
                 return r;
+        path_tidy(path);
         if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
                 real = realpath(path, NULL);
                 if (!real)

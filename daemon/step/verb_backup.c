@@ -236,8 +236,7 @@ static int add_filled(Set *b, const json_t *argv, const char *folder, Error *ret
 
         if (r < 0)
                 return r;
-        for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
-                path[n - 1] = '\0';
+        path_tidy(path);
         r = run_program(b, argv, 0, path, reterr);
         if (r < 0)
                 return r;

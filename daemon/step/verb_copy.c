@@ -88,8 +88,7 @@ static int copy_run(Step *s, const json_t *args, Error *reterr) {
 
         if (r < 0)
                 return r;
-        for (size_t n = strlen(from); n > 1 && from[n - 1] == '/'; n--)
-                from[n - 1] = '\0';
+        path_tidy(from);
         if (stat(from, &st) < 0)
                 return error_set(reterr, errno, "read-failed", "Cannot read %s: %s", from,
                                  strerror(errno));

@@ -164,8 +164,7 @@ static int unpack(Step *s, const char *file, const char *folder, Error *reterr) 
 
         if (r < 0)
                 return r;
-        for (size_t n = strlen(into); n > 1 && into[n - 1] == '/'; n--)
-                into[n - 1] = '\0';
+        path_tidy(into);
         r = archive_read_through(s, file, true, &sum, reterr);
         if (r < 0)
                 return r;

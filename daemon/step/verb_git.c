@@ -9,10 +9,9 @@
  * commit, everything is put back as it was and the step fails. Files that git does not track are
  * never overwritten on the way there; on the way back they go to kept/since/.
  */
+#include "daemon/step/files.h"
 #include "daemon/step/git.h"
 #include "daemon/step/keep.h"
-
-#include <sys/stat.h>
 
 #define _cleanup_repo_ _cleanup_(repo_done)
 
@@ -240,8 +239,10 @@ static int check_out(const Repo *g, const json_t *args, Error *reterr) {
                 r = move_head(g, commit, args_text(args, "dirty", "refuse"), reterr);
         else {
                 r = step_path(g->step, tree, &path, reterr);
-                if (r >= 0)
+                if (r >= 0) {
+                        path_tidy(path);
                         r = add_worktree(g, path, commit, reterr);
+                }
         }
         if (r < 0)
                 return r;

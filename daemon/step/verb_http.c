@@ -3,23 +3,10 @@
  * http {url, method, headers, body | body_json, status, json, has, lacks, ca, save}: one request.
  * The body in the outputs is its first 64 KiB; where a secret is saved out of it, there is none.
  */
+#include "daemon/step/command.h"
 #include "daemon/step/curl.h"
-#include "daemon/step/save.h"
 
 #include <inttypes.h>
-
-static bool saves_secret(const json_t *args) {
-        const json_t *how;
-        const char *name;
-
-        json_object_foreach (json_object_get(args, "save"), name, how) {
-                bool secret = false;
-
-                if (args_bool(how, "secret", false, &secret, NULL) >= 0 && secret)
-                        return true;
-        }
-        return false;
-}
 
 /* JSON holds text only: bytes that are no UTF-8 are replaced. */
 static json_t *body_text(const char *body, size_t size) {
@@ -41,26 +28,42 @@ static json_t *body_text(const char *body, size_t size) {
         return clean ? json_string(clean) : NULL;
 }
 
+/* A secret must be known as one before anything of the reply is told; when it cannot be found,
+ * nobody knows where it stands, and nothing of the body is told at all. */
+static int settle(Step *s, const json_t *args, HttpReply *reply, Error *reterr) {
+        const json_t *save = json_object_get(args, "save");
+        bool hidden = save_has_secret(save);
+        _cleanup_error_ Error unsaved = ERROR_INIT;
+        int saved = save_outputs(s, save, reply->body, reply->body_size, &unsaved), r;
+
+        if (saved < 0 && hidden) {
+                explicit_bzero(reply->body, reply->body_size);
+                reply->body_size = 0;
+        }
+        r = http_expect(args, reply, reterr);
+        if (r < 0)
+                return r;
+        if (saved < 0) {
+                error_move(reterr, &unsaved);
+                return saved;
+        }
+        if (hidden)
+                return 0;
+        return step_output(s, "body",
+                           body_text(reply->body, MIN(reply->body_size, (size_t) HTTP_BODY_MAX)));
+}
+
 static int http_run(Step *s, const json_t *args, Error *reterr) {
-        const char *method = args_text(args, "method", "GET");
         _cleanup_reply_ HttpReply reply = {0};
         int r;
 
-        step_log(s, "%s %s", method, args_text(args, "url", ""));
+        step_log(s, "%s %s", args_text(args, "method", "GET"), args_text(args, "url", ""));
         r = http_exchange_args(s, args, 0, &reply, reterr);
         if (r < 0)
                 return r;
         step_log(s, "Answered %ld, %" PRIu64 " bytes", reply.status, reply.total);
         r = step_output(s, "status", json_integer(reply.status));
-        if (r >= 0)
-                r = http_expect(args, &reply, reterr);
-        if (r >= 0)
-                r = save_outputs(s, args, reply.body, reply.body_size, "The reply", reterr);
-        if (r >= 0 && !saves_secret(args))
-                r = step_output(
-                        s, "body",
-                        body_text(reply.body, MIN(reply.body_size, (size_t) HTTP_BODY_MAX)));
-        return r;
+        return r < 0 ? r : settle(s, args, &reply, reterr);
 }
 
 const Verb verb_http = {"http", http_run, NULL};

@@ -104,6 +104,10 @@ static int switch_run(Step *s, const json_t *args, Error *reterr) {
 
         if (r >= 0)
                 r = step_path(s, args_text(args, "to", ""), &to, reterr);
+        if (r >= 0) {
+                path_tidy(path);
+                path_tidy(to);
+        }
         if (r >= 0)
                 r = change(s, path, to, reterr);
         if (r < 0)
