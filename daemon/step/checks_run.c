@@ -1,49 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Carrying out lists of checks: when, within/every, timeout, warn, override, and what is recorded
- * of each. What a single check looks at stands in its own file, check_<name>.c.
+ * Carrying out lists of checks: when, within/every, warn, override, and what is told and recorded
+ * of each. A single look stands in look.c; what a check looks at in its own file, check_<name>.c.
  */
 #include "daemon/plan/expand.h"
+#include "daemon/step/look.h"
 #include "daemon/step/worker.h"
 
-#define CHECK_TIMEOUT_MS (30 * 1000)
 #define CHECK_EVERY_MS (2 * 1000)
+#define CHECK_EVERY_MIN_MS 10
 
-static const Check *find_check(const char *name) {
-        for (size_t i = 0; step_checks[i]; i++)
-                if (streq(step_checks[i]->name, name))
-                        return step_checks[i];
-        return NULL;
+static void stopped_error(Error *reterr) {
+        (void) error_set(reterr, ECANCELED, "stopped", "Stopped");
 }
 
-static const char *check_name(const json_t *check) {
-        return args_text(check, "name", args_text(check, "check", "?"));
-}
-
-/* One look, within the check's own time limit, with its cwd, env and user over the op's. */
-static int look_once(Step *s, const json_t *check, Error *reterr) {
-        const char *name = args_text(check, "check", "");
-        const Check *row = find_check(name);
-        const json_t *overlay = s->overlay;
-        int64_t timeout_ms, until = s->check_until_us;
-        int r;
-
-        if (!row)
-                return error_set(reterr, ENOSYS, "unknown-check",
-                                 "This updd-step does not know the check '%s'", name);
-        r = args_ms(check, "timeout", CHECK_TIMEOUT_MS, &timeout_ms, reterr);
-        if (r < 0)
-                return r;
-        s->overlay = check;
-        s->check_until_us = now_mono_us() + timeout_ms * 1000;
-        r = row->look(s, json_object_get(check, "args"), reterr);
-        s->overlay = overlay;
-        s->check_until_us = until;
-        return r;
-}
-
-/* Until it holds or `within` has passed. An error that is none of "does not hold" is polled over
- * too: a server that is not up yet refuses the connection. */
+/* Until it holds or `within` has passed. What is no "does not hold" is polled over too: a server
+ * that is not up yet refuses the connection. */
 static int look_until(Step *s, const json_t *check, Error *reterr) {
         int64_t within, every, until;
         int r;
@@ -61,16 +33,18 @@ static int look_until(Step *s, const json_t *check, Error *reterr) {
                 left = (until - now_mono_us()) / 1000;
                 if (r >= 0 || r == -ECANCELED || r == -ENOSYS || left <= 0)
                         return r;
-                if (step_sleep(s, MIN(MAX(every, 10), left)) < 0)
-                        return error_set(reterr, ECANCELED, "stopped", "Stopped");
+                if (step_sleep(s, MIN(MAX(every, CHECK_EVERY_MIN_MS), left)) < 0) {
+                        stopped_error(reterr);
+                        return -ECANCELED;
+                }
         }
 }
 
-/* 1: to be looked at. */
+/* 1: it is to be looked at. */
 static int check_wanted(Step *s, const json_t *check, Error *reterr) {
         const char *when = args_text(check, "when", NULL);
 
-        return when ? expr_eval(when, s->scope, reterr) : 1;
+        return when ? expr_eval(when, step_scope(s), reterr) : 1;
 }
 
 static bool is_overridden(const Step *s, const json_t *check) {
@@ -87,115 +61,119 @@ static bool is_overridden(const Step *s, const json_t *check) {
         return false;
 }
 
-/* Records one outcome. 1 when the failure counts. */
-static int check_settle(Step *s, const json_t *check, int r, const Error *error) {
-        json_t *outcome = json_pack("{s:s, s:s, s:b}", "name", check_name(check), "check",
-                                    args_text(check, "check", "?"), "ok", r >= 0);
-        const char *message = error->message ? error->message : strerror(-r);
-        const char *hint = args_text(check, "hint", error->hint);
+/* ---- telling ---- */
+
+static json_t *outcome_json(const char *title, const json_t *check, bool ok, const char *message,
+                            const char *hint, bool warn, bool overridden) {
+        json_auto_t *outcome = json_pack("{s:s, s:s, s:b, s:s*, s:s*}", "name", title, "check",
+                                         args_text(check, "check", "?"), "ok", ok, "message",
+                                         message, "hint", hint);
+
+        if (outcome && warn && json_put(outcome, "warn", json_true()) < 0)
+                return NULL;
+        if (outcome && overridden && json_put(outcome, "overridden", json_true()) < 0)
+                return NULL;
+        return TAKE(outcome);
+}
+
+static void log_outcome(Step *s, const char *title, const char *message, const char *hint,
+                        bool warn, bool overridden) {
+        const char *word = !message ? "ok  " : overridden ? "OVER" : warn ? "WARN" : "FAIL";
+
+        if (!message)
+                step_log(s, "%s %s", word, title);
+        else
+                step_log(s, "%s %s: %s%s%s%s", word, title, message, hint ? " (hint: " : "",
+                         hint ? hint : "", hint ? ")" : "");
+}
+
+/* Tells and records one outcome. 1 when the failure counts. */
+static int settle(Step *s, const char *title, const json_t *check, int r, const Error *error) {
+        const char *message = r >= 0 ? NULL : error->message ? error->message : strerror(-r);
+        const char *hint = r >= 0 ? NULL : args_text(check, "hint", error->hint);
         bool warn = false, overridden = r < 0 && is_overridden(s, check);
 
-        (void) !args_bool(check, "warn", false, &warn, NULL);
-        if (r < 0) {
-                (void) json_put(outcome, "message", json_string(message));
-                if (hint)
-                        (void) json_put(outcome, "hint", json_string(hint));
-                if (warn)
-                        (void) json_put(outcome, "warn", json_true());
-                if (overridden)
-                        (void) json_put(outcome, "overridden", json_true());
-        }
-        (void) step_check_result(s, outcome);
-        if (r >= 0)
-                step_log(s, "updd: check %s: holds", check_name(check));
-        else
-                step_log(s, "updd: check %s: %s%s%s%s", check_name(check), message,
-                         hint ? " (hint: " : "", hint ? hint : "", hint ? ")" : "");
-        if (r < 0 && overridden)
-                step_log(s, "updd: check %s: overridden by '%s'", check_name(check),
-                         args_text(check, "override", ""));
+        if (r < 0)
+                (void) !args_bool(check, "warn", false, &warn, NULL);
+        if (!s->looking)
+                (void) step_check_result(
+                        s, outcome_json(title, check, r >= 0, message, hint, warn, overridden));
+        log_outcome(s, title, message, hint, warn, overridden);
         return r < 0 && !warn && !overridden;
 }
 
-static int add_failure(Error *all, const json_t *check, const Error *error, int r) {
+/* One more failure for the message that tells them all together. */
+static int failures_add(Error *all, const char *title, const json_t *check, int r,
+                        const Error *error) {
         const char *message = error->message ? error->message : strerror(-r);
         const char *hint = args_text(check, "hint", error->hint);
-        int k;
+        _cleanup_free_ char *hints = NULL;
 
-        if (!all)
-                return -EBADE;
-        if (!all->message)
-                k = error_set(all, EBADE, "check", "%s: %s", check_name(check), message);
-        else
-                k = error_set(all, EBADE, "check", "%s; %s: %s", all->message, check_name(check),
-                              message);
-        if (hint && !all->hint)
-                error_hint(all, "%s", hint);
-        return k;
+        if (hint && all->hint && !strstr(all->hint, hint))
+                hints = strf("%s; %s", all->hint, hint);
+        else if (all->hint || hint)
+                hints = strdup(all->hint ? all->hint : hint);
+        (void) error_set(all, EBADE, "check", "%s%s%s: %s", all->message ? all->message : "",
+                         all->message ? "; " : "", title, message);
+        if (hints)
+                error_hint(all, "%s", hints);
+        return -EBADE;
 }
 
-int checks_run(Step *s, const json_t *checks, bool all, Error *reterr) {
+/* ---- lists ---- */
+
+/* 1: it failed, and that counts. 0: go on. -ECANCELED. */
+static int run_one(Step *s, const json_t *check, bool poll, Error *failures, Error *reterr) {
+        _cleanup_free_ char *title = look_title(check);
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r;
+
+        if (!title)
+                return error_oom(reterr);
+        r = check_wanted(s, check, &error);
+        if (r == 0)
+                return 0;
+        if (r > 0)
+                r = poll ? look_until(s, check, &error) : look_once(s, check, &error);
+        if (r == -ECANCELED) {
+                stopped_error(reterr);
+                return r;
+        }
+        if (settle(s, title, check, r, &error) == 0)
+                return 0;
+        (void) failures_add(failures, title, check, r, &error);
+        return 1;
+}
+
+static int run_list(Step *s, const json_t *checks, bool all, bool poll, Error *reterr) {
         _cleanup_error_ Error failures = ERROR_INIT;
-        _cleanup_free_ char *hint = NULL;
-        bool failed = false;
         json_t *check;
         size_t i;
 
         json_array_foreach ((json_t *) checks, i, check) {
-                _cleanup_error_ Error error = ERROR_INIT;
-                int r = check_wanted(s, check, &error);
+                int r = run_one(s, check, poll, &failures, reterr);
 
-                if (r == 0)
-                        continue;
-                if (r > 0)
-                        r = look_until(s, check, &error);
-                if (r == -ECANCELED) {
-                        error_move(reterr, &error);
+                if (r < 0)
                         return r;
-                }
-                if (check_settle(s, check, r, &error) == 0)
-                        continue;
-                failed = true;
-                free(hint);
-                hint = failures.hint ? strdup(failures.hint) : NULL;
-                (void) add_failure(&failures, check, &error, r);
-                if (hint && failures.hint == NULL)
-                        error_hint(&failures, "%s", hint);
-                if (!all)
+                if (r > 0 && !all)
                         break;
         }
-        if (!failed)
+        if (!failures.message)
                 return 0;
         error_move(reterr, &failures);
         return -EBADE;
 }
 
+int checks_run(Step *s, const json_t *checks, bool all, Error *reterr) {
+        return run_list(s, checks, all, true, reterr);
+}
+
 int checks_look(Step *s, const json_t *checks, Error *reterr) {
         bool looking = s->looking;
-        int r = 0;
-        json_t *check;
-        size_t i;
+        int r;
 
         s->looking = true;
-        json_array_foreach ((json_t *) checks, i, check) {
-                _cleanup_error_ Error error = ERROR_INIT;
-                bool warn = false;
-
-                r = check_wanted(s, check, &error);
-                if (r > 0)
-                        r = look_once(s, check, &error);
-                (void) !args_bool(check, "warn", false, &warn, NULL);
-                if (r >= 0 || (warn && r != -ECANCELED)) {
-                        r = 0;
-                        continue;
-                }
-                if (r == -ECANCELED)
-                        error_move(reterr, &error);
-                else
-                        r = add_failure(reterr ? (error_done(reterr), reterr) : NULL, check, &error,
-                                        r);
-                break;
-        }
+        r = run_list(s, checks, false, false, reterr);
         s->looking = looking;
         return r;
 }

@@ -2,27 +2,7 @@
 /* Outputs taken out of a text: see command.h. */
 #include "daemon/step/command.h"
 #include "daemon/step/match.h"
-
-/* RFC 6901. NULL when there is nothing at that place. */
-static const json_t *pointer_get(const json_t *value, const char *pointer) {
-        while (value && *pointer == '/') {
-                size_t n = strcspn(++pointer, "/"), k = 0;
-                _cleanup_free_ char *key = malloc(n + 1);
-
-                if (!key)
-                        return NULL;
-                for (size_t i = 0; i < n; i++)
-                        if (pointer[i] == '~' && i + 1 < n && strchr("01", pointer[i + 1]))
-                                key[k++] = pointer[++i] == '0' ? '~' : '/';
-                        else
-                                key[k++] = pointer[i];
-                key[k] = '\0';
-                pointer += n;
-                value = json_is_array(value) ? json_array_get(value, strtoul(key, NULL, 10))
-                                             : json_object_get(value, key);
-        }
-        return *pointer ? NULL : value;
-}
+#include "daemon/step/pointer.h"
 
 static char *value_text(const json_t *value) {
         if (json_is_string(value))

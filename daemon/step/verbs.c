@@ -4,33 +4,26 @@
 
 extern const Verb verb_append;
 extern const Verb verb_backup;
+extern const Verb verb_check;
 extern const Verb verb_compose;
 extern const Verb verb_copy;
 extern const Verb verb_fetch;
 extern const Verb verb_git;
 extern const Verb verb_http;
+extern const Verb verb_observe;
 extern const Verb verb_remove;
 extern const Verb verb_restore;
 extern const Verb verb_run;
 extern const Verb verb_snapshot;
 extern const Verb verb_sql;
 extern const Verb verb_switch;
+extern const Verb verb_wait;
+extern const Verb verb_webhook;
 extern const Verb verb_write;
 
 const Verb *const step_verbs[] = {
-        &verb_append,
-        &verb_backup,
-        &verb_compose,
-        &verb_copy,
-        &verb_fetch,
-        &verb_git,
-        &verb_http,
-        &verb_remove,
-        &verb_restore,
-        &verb_run,
-        &verb_snapshot,
-        &verb_sql,
-        &verb_switch,
-        &verb_write,
-        NULL,
+        &verb_append,  &verb_backup,  &verb_check,    &verb_compose, &verb_copy,
+        &verb_fetch,   &verb_git,     &verb_http,     &verb_observe, &verb_remove,
+        &verb_restore, &verb_run,     &verb_snapshot, &verb_sql,     &verb_switch,
+        &verb_wait,    &verb_webhook, &verb_write,    NULL,
 };
