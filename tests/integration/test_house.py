@@ -95,6 +95,16 @@ def test_every_file_of_code_says_its_licence_first():
         assert first[at:at + 1] == [expected], name(path)
 
 
+def test_every_shell_script_is_sound_and_says_its_licence():
+    scripts = [p for p in files() if p.read_bytes()[:11] in (b"#!/bin/bash", b"#!/bin/sh\n#")]
+    assert {name(p) for p in scripts} >= {".ci/run", "tests/run", "tests/demo", "tests/install-deps"}
+    for path in scripts:
+        assert path.read_text().splitlines()[1] == "# SPDX-License-Identifier: MIT", name(path)
+        assert os.access(path, os.X_OK), f"{name(path)} cannot be executed"
+    done = subprocess.run(["shellcheck", "--severity=warning", *map(str, scripts)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_every_c_file_says_what_it_is():
     bare = [name(p) for p in c_files() if not p.read_text().split("\n", 2)[1].startswith("/*")]
     assert not bare, f"no banner comment on the second line: {bare}"
