@@ -145,6 +145,18 @@ def test_every_unit_test_is_registered():
             assert f"'{path.stem[5:]}'" in meson or f"'{path.name}'" in meson, name(path)
 
 
+def test_what_the_build_needs_is_what_install_deps_installs():
+    script = (ROOT / "tests/install-deps").read_text()
+    needed = re.findall(r"dependency\('([^']+)'", (ROOT / "meson.build").read_text())
+    assert len(needed) >= 10
+    for library in needed:
+        folder = subprocess.run(["pkg-config", "--variable=pcfiledir", library], check=True,
+                                capture_output=True, text=True).stdout.strip()
+        owner = subprocess.run(["dpkg", "-S", f"{folder}/{library}.pc"], check=True,
+                               capture_output=True, text=True).stdout.split(":")[0]
+        assert re.search(rf"\b{owner}\b", script), f"{library} is of {owner}"
+
+
 # ---- which room may know which ----------------------------------------------------------------------
 
 
