@@ -179,7 +179,7 @@ static struct archive *out_new(int fd) {
         if (!out)
                 return NULL;
         if (archive_write_add_filter_zstd(out) != ARCHIVE_OK ||
-            archive_write_set_format_pax_restricted(out) != ARCHIVE_OK ||
+            archive_write_set_format_pax(out) != ARCHIVE_OK ||
             archive_write_open_fd(out, fd) != ARCHIVE_OK) {
                 (void) archive_write_free(out);
                 return NULL;

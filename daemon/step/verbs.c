@@ -5,6 +5,7 @@
 extern const Verb verb_append;
 extern const Verb verb_backup;
 extern const Verb verb_check;
+extern const Verb verb_collect;
 extern const Verb verb_compose;
 extern const Verb verb_copy;
 extern const Verb verb_fetch;
@@ -22,8 +23,8 @@ extern const Verb verb_webhook;
 extern const Verb verb_write;
 
 const Verb *const step_verbs[] = {
-        &verb_append,  &verb_backup,  &verb_check,    &verb_compose, &verb_copy,
-        &verb_fetch,   &verb_git,     &verb_http,     &verb_observe, &verb_remove,
-        &verb_restore, &verb_run,     &verb_snapshot, &verb_sql,     &verb_switch,
-        &verb_wait,    &verb_webhook, &verb_write,    NULL,
+        &verb_append, &verb_backup,  &verb_check,   &verb_collect,  &verb_compose,
+        &verb_copy,   &verb_fetch,   &verb_git,     &verb_http,     &verb_observe,
+        &verb_remove, &verb_restore, &verb_run,     &verb_snapshot, &verb_sql,
+        &verb_switch, &verb_wait,    &verb_webhook, &verb_write,    NULL,
 };
