@@ -129,6 +129,22 @@ extern const DecodeFunc decode_funcs[_FIELD_TYPE_MAX];
 /* Notes every `${…}` of a text. True if there is any. */
 bool scan_names(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, bool script);
 bool is_id(const char *text);
+bool is_number(const char *text); /* digits only */
+/* The value must be text; its names are noted: 1 when it holds `${…}`, 0 when it is plain, -1 after
+ * a fault. */
+int decode_template(Decoder *d, Scope sc, const FieldInfo *f, const Node *n);
+void take_text(Decoder *d, const Node *n, Pair *ret);
+void decode_int(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+
+/* ---- decode_shape.c ---- */
+void decode_regex(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+void decode_regex_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+void decode_pointer(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+void decode_exits(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+void decode_status(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+void decode_mode(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+void decode_sha256(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+void decode_version(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 
 /* ---- decode_list.c ---- */
 /* A list whose items are of `type`. */
@@ -141,7 +157,6 @@ void decode_argv(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *
 void decode_text_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_texts_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_path_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
-void decode_regex_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_expectation(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_json(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_object_field(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
@@ -150,9 +165,11 @@ void decode_object_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, 
 void decode_services(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_step_list(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 
+/* ---- decode_check.c ---- */
+void decode_checks(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
+
 /* ---- decode_step.c ---- */
 void decode_steps(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
-void decode_checks(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_undo(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_retry(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
 void decode_steps_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret);
@@ -164,5 +181,10 @@ void decode_hooks(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair 
 void assign_ids(Decoder *d, const json_t *norm);
 /* Judges all uses. */
 void resolve_uses(Decoder *d, const json_t *norm);
+/* Judges that the default of the input at `u` uses the input `key`. resolve_input.c */
+void resolve_input(Decoder *d, const Use *u, const char *key);
+/* A fault at a use: at its value or its key. */
+_printf_(5, 6) void use_fault(Decoder *d, const Use *u, const char *code, const char *hint,
+                              const char *format, ...);
 void lint_plan(Decoder *d, const json_t *norm);
 void lint_ways_back(Decoder *d, const json_t *norm);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Single values: text, durations, sizes, numbers, words, patterns, references. See decode.h. */
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
+/* Single values: text, durations, sizes, numbers, words, references. See decode.h. */
 #include "daemon/plan/decode.h"
 #include "daemon/plan/expand.h"
 
@@ -55,8 +52,7 @@ bool scan_names(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, bool sc
         return found;
 }
 
-/* The value as text, its names noted: 1 when it holds `${…}`, 0 when it is plain, -1 not text. */
-static int scalar(Decoder *d, Scope sc, const FieldInfo *f, const Node *n) {
+int decode_template(Decoder *d, Scope sc, const FieldInfo *f, const Node *n) {
         if (!expect_kind(d, f, n, NODE_SCALAR))
                 return -1;
         return scan_names(d, sc, f, n, false);
@@ -66,17 +62,17 @@ static void take(Decoder *d, json_t *value, Pair *ret) {
         *ret = pair_new(d, value, json_incref(value));
 }
 
-static void take_text(Decoder *d, const Node *n, Pair *ret) {
+void take_text(Decoder *d, const Node *n, Pair *ret) {
         take(d, json_string(n->text), ret);
 }
 
 static void decode_text(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        if (scalar(d, sc, f, n) >= 0)
+        if (decode_template(d, sc, f, n) >= 0)
                 take_text(d, n, ret);
 }
 
 static void decode_id(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
 
         if (r == 0 && !is_id(n->text))
                 fault(d->faults, n, "bad-id", "at most 63 characters", "'%s' is '%s', expected %s",
@@ -88,7 +84,7 @@ static void decode_id(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, P
 static void decode_path(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
         bool cwd = f->flags & FIELD_OUTER_CWD ? sc.outer_cwd : sc.cwd;
 
-        if (scalar(d, sc, f, n) < 0)
+        if (decode_template(d, sc, f, n) < 0)
                 return;
         if (!*n->text)
                 fault(d->faults, n, "empty", NULL, "'%s' is empty, expected a path", f->name);
@@ -105,7 +101,7 @@ static void decode_path(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
                 take_text(d, n, ret);
 }
 
-static bool is_number(const char *text) {
+bool is_number(const char *text) {
         return *text && strspn(text, "0123456789") == strlen(text);
 }
 
@@ -118,7 +114,7 @@ static void bad_quantity(Decoder *d, const FieldInfo *f, const Node *n, const ch
 }
 
 static void decode_duration(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
         int64_t ms;
 
         if (r == 0 && duration_parse(n->text, &ms) < 0)
@@ -128,7 +124,7 @@ static void decode_duration(Decoder *d, Scope sc, const FieldInfo *f, const Node
 }
 
 static void decode_size(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
         int64_t bytes;
 
         if (r == 0 && size_parse(n->text, &bytes) < 0)
@@ -151,8 +147,8 @@ static int read_int(const char *text, json_int_t *ret) {
         return errno != 0 ? -ERANGE : 0;
 }
 
-static void decode_int(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        int r = scalar(d, sc, f, n);
+void decode_int(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
+        int r = decode_template(d, sc, f, n);
         json_int_t i;
 
         if (r > 0)
@@ -165,7 +161,7 @@ static void decode_int(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, 
 
 static void decode_bool(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
         static const char *const words[] = {"no", "yes", "false", "true", "off", "on"};
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
 
         if (r > 0)
                 take_text(d, n, ret);
@@ -181,7 +177,7 @@ static void decode_bool(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
 
 static void decode_enum(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
         _cleanup_free_ char *hint = NULL, *known = strdup("");
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
         size_t count = 0;
 
         for (const char *const *v = f->values; r == 0 && known && *v; v++, count++) {
@@ -201,53 +197,6 @@ static void decode_enum(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
               n->text, known ? known : "");
 }
 
-static void check_regex(Decoder *d, const FieldInfo *f, const Node *n, const char *pattern) {
-        PCRE2_UCHAR message[160];
-        PCRE2_SIZE offset = 0;
-        pcre2_code *code;
-        int error = 0;
-
-        code = pcre2_compile((PCRE2_SPTR) pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error,
-                             &offset, NULL);
-        if (code) {
-                pcre2_code_free(code);
-                return;
-        }
-        (void) pcre2_get_error_message(error, message, sizeof(message));
-        fault(d->faults, n, "bad-regex", NULL,
-              "'%s' is '%s', not a regular expression: %s at character %zu", f->name, pattern,
-              (const char *) message, offset + 1);
-}
-
-static void decode_regex(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        int r = scalar(d, sc, f, n);
-
-        if (r == 0)
-                check_regex(d, f, n, n->text);
-        if (r >= 0)
-                take_text(d, n, ret);
-}
-
-void decode_regex_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        Pair made = {0};
-
-        if (!expect_kind(d, f, n, NODE_MAP))
-                return;
-        made = pair_new(d, json_object(), json_object());
-        for (size_t i = 0; made.source && i < n->n_items; i++) {
-                _cleanup_pair_ Pair p = {0};
-
-                check_regex(d, f, n->items[i], n->items[i]->key);
-                if (n->items[i]->kind == NODE_SCALAR)
-                        take_text(d, n->items[i], &p);
-                else
-                        fault(d->faults, n->items[i], "wrong-type", NULL,
-                              "a hint is %s, expected text", node_kind_text(n->items[i]));
-                pair_put(d, &made, n->items[i]->key, &p);
-        }
-        *ret = made;
-}
-
 static void take_scalar(Decoder *d, const Node *n, Pair *ret) {
         json_int_t i;
 
@@ -258,7 +207,7 @@ static void take_scalar(Decoder *d, const Node *n, Pair *ret) {
 }
 
 static void decode_scalar(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
         char *end = NULL;
 
         if (r < 0)
@@ -272,15 +221,6 @@ static void decode_scalar(Decoder *d, Scope sc, const FieldInfo *f, const Node *
                 }
         }
         take_scalar(d, n, ret);
-}
-
-static void decode_pointer(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        int r = scalar(d, sc, f, n);
-
-        if (r == 0 && *n->text && *n->text != '/')
-                wrong_type(d, f, n);
-        else if (r >= 0)
-                take_text(d, n, ret);
 }
 
 static void decode_expression(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
@@ -307,65 +247,9 @@ static void decode_expression(Decoder *d, Scope sc, const FieldInfo *f, const No
         take_text(d, n, ret);
 }
 
-/* Text of a certain shape. */
-static void decode_shaped(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret,
-                          bool (*fits)(const char *text)) {
-        int r = scalar(d, sc, f, n);
-
-        if (r == 0 && !fits(n->text))
-                wrong_type(d, f, n);
-        else if (r >= 0)
-                take_text(d, n, ret);
-}
-
-static bool is_status(const char *text) {
-        return strlen(text) == 3 && *text >= '1' && *text <= '5' &&
-               (streq(text + 1, "xx") || is_number(text + 1));
-}
-
-static void decode_status(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        if (n->kind == NODE_LIST)
-                decode_list(d, sc, f, TYPE_STATUS, n, ret);
-        else
-                decode_shaped(d, sc, f, n, ret, is_status);
-}
-
-static void decode_exits(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        if (n->kind == NODE_LIST)
-                decode_list(d, sc, f, TYPE_INT, n, ret);
-        else
-                decode_int(d, sc, f, n, ret);
-}
-
-static bool is_mode(const char *text) {
-        size_t n = strlen(text);
-
-        return n >= 3 && n <= 4 && strspn(text, "01234567") == n;
-}
-
-static void decode_mode(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        decode_shaped(d, sc, f, n, ret, is_mode);
-}
-
-static bool is_sha256(const char *text) {
-        return strlen(text) == 64 && strspn(text, "0123456789abcdefABCDEF") == 64;
-}
-
-static void decode_sha256(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        decode_shaped(d, sc, f, n, ret, is_sha256);
-}
-
-static bool is_version(const char *text) {
-        return *text >= '0' && *text <= '9';
-}
-
-static void decode_version(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
-        decode_shaped(d, sc, f, n, ret, is_version);
-}
-
 static void decode_database_url(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
                                 Pair *ret) {
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
         const char *path = r >= 0 && startswith(n->text, "sqlite:") ? n->text + 7 : NULL;
 
         if (r < 0)
@@ -388,7 +272,7 @@ static void decode_name(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
                 [TYPE_STRATEGY] = USE_STRATEGY,
         };
         UseKind kind = kinds[f->type];
-        int r = scalar(d, sc, f, n);
+        int r = decode_template(d, sc, f, n);
 
         if (streq(f->name, "same_as"))
                 kind = USE_SQL_STEP;

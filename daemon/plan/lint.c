@@ -83,17 +83,29 @@ static void lint_cwd(Decoder *d, const StepInfo *s) {
                   "'%s' without '%s' works in 'cwd', and none is set", s->verb->spec.name, field);
 }
 
-static void lint_members(Decoder *d, const StepInfo *s) {
-        static const char *const unused[] = {"retry", "verify", "undo", "on_crash", "probe"};
+/* What runs nothing itself has nothing to verify or to try again: a key there would be ignored, and
+ * the plan would seem to check what it does not. */
+static void lint_unused(Decoder *d, const StepInfo *s) {
+        static const char *const unused[] = {"verify", "retry", "probe", "on_crash", "undo"};
+        bool group = s->verb && s->verb->class == VERB_GROUP;
+        bool gate = s->verb && s->verb->class == VERB_GATE;
 
-        if (!s->verb || s->verb->class != VERB_GROUP)
+        if (s->verb && !group && !gate)
                 return;
-        for (size_t i = 0; i < ELEMENTSOF(unused); i++)
-                if (node_find(s->node, unused[i]) && !streq(unused[i], "verify"))
-                        fault_key(d->faults, node_find(s->node, unused[i]), "group-key",
-                                  "write it at the members",
-                                  "'%s' has no meaning for a group, which runs nothing itself",
-                                  unused[i]);
+        for (size_t i = 0; i < ELEMENTSOF(unused); i++) {
+                const Node *n = node_find(s->node, unused[i]);
+
+                /* A mark is its undo; a gate's is told by lint_mark. */
+                if (n && (group || !streq(unused[i], "undo")))
+                        fault_key(d->faults, n, "unused-key",
+                                  group ? "write it at the members, or let a check follow"
+                                        : "let a step of its own follow",
+                                  "'%s' has no meaning for %s, which runs nothing itself",
+                                  unused[i],
+                                  group  ? "a group"
+                                  : gate ? "a gate"
+                                         : "a step of only 'undo'");
+        }
 }
 
 static void lint_steps(Decoder *d) {
@@ -102,7 +114,7 @@ static void lint_steps(Decoder *d) {
                 lint_mark(d, &d->steps[i]);
                 lint_crash(d, &d->steps[i]);
                 lint_cwd(d, &d->steps[i]);
-                lint_members(d, &d->steps[i]);
+                lint_unused(d, &d->steps[i]);
         }
 }
 

@@ -56,8 +56,8 @@ static const char *cannot_see(const Decoder *d, const Scope *sc, ssize_t step) {
 
 /* ---- faults ---- */
 
-_printf_(5, 6) static void use_fault(Decoder *d, const Use *u, const char *code, const char *hint,
-                                     const char *format, ...) {
+void use_fault(Decoder *d, const Use *u, const char *code, const char *hint, const char *format,
+               ...) {
         _cleanup_free_ char *message = NULL;
         va_list ap;
         int n;
@@ -150,57 +150,6 @@ static void resolve_section(Decoder *d, const Use *u, const json_t *section, con
         hint = near_key(key, section);
         use_fault(d, u, "undefined-name", hint, "%s: there is no %s '%s'", name ? name : u->name,
                   what, key);
-}
-
-/* ---- inputs whose defaults use each other ---- */
-
-static void note_edges(Decoder *d, const Node *inputs) {
-        size_t n = inputs->n_items;
-
-        for (size_t i = 0; i < d->n_uses; i++) {
-                const Use *u = &d->uses[i];
-                const Node *to = NULL;
-
-                if (u->kind == USE_NAME && u->scope.input >= 0 && startswith(u->name, "in."))
-                        to = node_find(inputs, u->name + 3);
-                if (to)
-                        d->reach[(size_t) u->scope.input * n + to->index] = true;
-        }
-}
-
-/* Whether the defaults lead from input `from` to input `to`. */
-static bool leads_to(Decoder *d, const Node *inputs, size_t from, size_t to) {
-        size_t n = inputs->n_items;
-
-        if (n > INPUTS_MAX)
-                return false; /* that is a fault by itself */
-        if (d->reach)
-                return d->reach[from * n + to];
-        d->reach = calloc(n * n, sizeof(*d->reach));
-        if (!d->reach) {
-                d->faults->oom = true;
-                return false;
-        }
-        note_edges(d, inputs);
-        for (size_t k = 0; k < n; k++)
-                for (size_t i = 0; i < n; i++)
-                        for (size_t j = 0; j < n; j++)
-                                if (d->reach[i * n + k] && d->reach[k * n + j])
-                                        d->reach[i * n + j] = true;
-        return d->reach[from * n + to];
-}
-
-static void resolve_default(Decoder *d, const Use *u, const char *key) {
-        const Node *inputs = node_find(d->root, "inputs"), *n = node_find(inputs, key);
-
-        if (!n)
-                return;
-        if ((ssize_t) n->index == u->scope.input ||
-            leads_to(d, inputs, n->index, (size_t) u->scope.input))
-                use_fault(d, u, "input-cycle", NULL,
-                          "the default of input '%s' uses '%s', which leads back to '%s'",
-                          inputs->items[u->scope.input]->key, key,
-                          inputs->items[u->scope.input]->key);
 }
 
 static void resolve_output(Decoder *d, const Use *u, const char *rest) {
@@ -321,7 +270,7 @@ static void resolve_name(Decoder *d, const Use *u, const json_t *norm) {
         case NS_IN:
                 resolve_section(d, u, json_object_get(norm, "inputs"), rest, "input");
                 if (u->scope.input >= 0)
-                        resolve_default(d, u, rest);
+                        resolve_input(d, u, rest);
                 return;
         case NS_SECRET:
                 resolve_section(d, u, json_object_get(norm, "secrets"), rest, "secret");
