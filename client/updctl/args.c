@@ -28,7 +28,7 @@ static const char *option_nearest(const Command *command, const char *name) {
         for (size_t i = 0; i < n_options; i++)
                 if (option_of(command, options[i].name))
                         names[n++] = options[i].name;
-        return nearest_word(name, names, n);
+        return guess(name, names, n);
 }
 
 _printf_(4, 5) static int refuse(Screen *err, const Command *command, const char *nearest,
@@ -122,15 +122,19 @@ static int refuse_unknown(Screen *err, const Command *command, char **argv, int 
                       name, command ? " for " : "", command ? command->name : "");
 }
 
-/* The command is the first word, wherever options stand. */
+/* The command is the first word, wherever options stand. getopt_long puts argv into another order
+ * while it looks, so it gets a copy. */
 static const Command *command_in(int argc, char **argv, const Getopt *g) {
-        int c;
+        _cleanup_free_ char **copy = calloc((size_t) argc + 1, sizeof(char *));
 
+        if (!copy)
+                return NULL;
+        memcpy(copy, argv, (size_t) argc * sizeof(char *));
         opterr = 0;
         optind = 0;
-        while ((c = getopt_long(argc, argv, g->letters, g->longs, NULL)) != -1)
+        while (getopt_long(argc, copy, g->letters, g->longs, NULL) != -1)
                 ;
-        return optind < argc ? command_find(argv[optind]) : NULL;
+        return optind < argc ? command_find(copy[optind]) : NULL;
 }
 
 int refuse_command(Screen *err, const char *word) {

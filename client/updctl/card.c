@@ -11,23 +11,30 @@
 static char *input_value_deep(const json_t *plan, const json_t *inputs, const char *name,
                               unsigned depth);
 
+/* What is not known stays as the plan has it. */
 static char *fill_deep(const json_t *plan, const json_t *inputs, const char *text, unsigned depth) {
-        _cleanup_free_ char *out = strdup("");
+        _cleanup_free_ char *out = NULL;
+        size_t size;
+        FILE *f = open_memstream(&out, &size);
 
-        while (out && *text) {
+        while (f && *text) {
                 const char *start = strstr(text, "${in."), *end = start ? strchr(start, '}') : NULL;
-                _cleanup_free_ char *before = out, *name = NULL, *value = NULL;
+                _cleanup_free_ char *name =
+                        end ? strndup(start + 5, (size_t) (end - start - 5)) : NULL;
+                _cleanup_free_ char *value = NULL;
 
                 if (!end)
-                        return out = strf("%s%s", before, text);
-                name = strndup(start + 5, (size_t) (end - start - 5));
+                        break;
                 if (name && depth < DEPTH_MAX)
                         value = input_value_deep(plan, inputs, name, depth + 1);
-                out = value ? strf("%s%.*s%s", before, (int) (start - text), text, value)
-                            : strf("%s%.*s", before, (int) (end + 1 - text), text);
+                (void) fwrite(text, 1, (size_t) ((value ? start : end + 1) - text), f);
+                (void) fputs(value ? value : "", f);
                 text = end + 1;
         }
-        return TAKE(out);
+        if (!f)
+                return NULL;
+        (void) fputs(text, f);
+        return fclose(f) == 0 ? TAKE(out) : NULL;
 }
 
 static char *input_value_deep(const json_t *plan, const json_t *inputs, const char *name,

@@ -9,7 +9,9 @@
 #include "api/text.h"
 
 #define CONNECT_MS 3000
-#define ANSWER_MS 20000
+/* A read is answered from memory, a change after a commit. */
+#define READ_MS 10000
+#define CHANGE_MS 30000
 #define ANSWER_SIZE_MAX (256u << 20)
 #define TICK_MS 500
 
@@ -193,7 +195,8 @@ static void set_up(Client *c, const Request *q, const char *url, struct curl_sli
         curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, c->why);
         curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, (long) CONNECT_MS);
-        curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, ANSWER_MS + 1000L * q->wait_s);
+        curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS,
+                         (streq(q->method, "GET") ? READ_MS : CHANGE_MS) + 1000L * q->wait_s);
         curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(c->curl, CURLOPT_USERAGENT, "updctl/" UPDD_VERSION);
         curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_body);
@@ -201,6 +204,9 @@ static void set_up(Client *c, const Request *q, const char *url, struct curl_sli
         curl_easy_setopt(c->curl, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, sink);
         if (streq(q->method, "POST")) {
+                /* libcurl repeats a request by itself when an old connection turns out to be dead;
+                 * how often a POST is sent is decided in perform() alone. */
+                curl_easy_setopt(c->curl, CURLOPT_FRESH_CONNECT, 1L);
                 curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) size);
                 curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body ? body : "");
         } else if (!streq(q->method, "GET"))

@@ -45,7 +45,7 @@ static const char *find_item(Ctl *ctl, const json_t *items, const char *word) {
         }
         if (n_found == 1)
                 return found;
-        nearest = nearest_word(word, texts, n);
+        nearest = guess(word, texts, n);
         (void) tell(ctl, EXIT_USAGE, "'%s' is %s", word,
                     n_found == 0 ? "none of the items" : "the beginning of several items");
         if (nearest)
@@ -126,6 +126,8 @@ static char *confirm_words(const json_t *job, const json_t *wait) {
         if (!open)
                 return strf("%s is confirmed", step_of(wait));
         items = json_object_get(open, "items");
+        if (json_array_size(items) == 0)
+                return strf("%s is still open", step_of(wait));
         for (size_t i = 0; i < json_array_size(items); i++)
                 n += json_is_object(json_object_get(json_array_get(items, i), "ticked"));
         return strf("%s: %zu of %zu items are ticked", step_of(wait), n, json_array_size(items));

@@ -70,7 +70,7 @@ int cmd_token(Ctl *ctl) {
                 return token_add(ctl, name);
         if (streq(verb, "remove") && name)
                 return token_remove(ctl, name);
-        nearest = nearest_word(verb, verbs, ELEMENTSOF(verbs));
+        nearest = guess(verb, verbs, ELEMENTSOF(verbs));
         (void) tell(ctl, EXIT_USAGE, "token takes: add NAME --role ROLE, list, remove NAME");
         if (nearest && !streq(nearest, verb))
                 tell_hint(ctl, "did you mean '%s'?", nearest);

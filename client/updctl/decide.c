@@ -20,7 +20,7 @@ int decided(Ctl *ctl, const Response *job, const char *what) {
         if (ctl->json)
                 return follow ? follow_job(ctl, id, get_int(job->json, "version"))
                               : put_json(ctl, job);
-        put(ctl->out, PLAIN, "%s; job %" PRId64 " is ", what, id);
+        put(ctl->out, PLAIN, "%s; job %" PRId64 ": ", what, id);
         put(ctl->out, look->style, "%s\n", look->words);
         if (follow)
                 return follow_job(ctl, id, get_int(job->json, "version"));

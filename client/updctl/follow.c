@@ -151,7 +151,7 @@ static void put_end(Follow *f) {
         int64_t from = get_time(job, "started"), to = get_time(job, "ended");
         int64_t until = get_time(way, "until");
         _cleanup_free_ char *span = from > 0 && to > 0 ? span_text(to - from) : NULL;
-        _cleanup_free_ char *when = until > 0 ? deadline_text(until) : NULL;
+        _cleanup_free_ char *when = until > 0 ? deadline_text(until) : NULL, *line = NULL;
         const Screen *s = f->ctl->out;
 
         if (is_live(f)) {
@@ -163,9 +163,11 @@ static void put_end(Follow *f) {
         put(s, BOLD, "job %" PRId64 " ", f->id);
         put(s, look->style, "%s", look->words);
         put(s, PLAIN, "%s%s\n", span ? " after " : "", span ? span : "");
-        if (get_bool(way, "open") && streq0(get_text(job, "state"), "succeeded"))
-                put(s, PLAIN, "  the way back is open%s%s: updctl rollback %" PRId64 "\n",
-                    when ? " " : "", when ? when : "", f->id);
+        if (get_bool(way, "open") && streq0(get_text(job, "state"), "succeeded")) {
+                line = strf("the way back is open%s%s: updctl rollback %" PRId64, when ? " " : "",
+                            when ? when : "", f->id);
+                put_text(s, 2, "", PLAIN, line ? line : "");
+        }
         if (!json_is_object(json_object_get(job, "failure")))
                 put_left_steps(s, job);
         put_failure(s, job);

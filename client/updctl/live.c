@@ -23,19 +23,38 @@ static void put_head(const Screen *s, const json_t *job) {
         put_cells(s, 0, {BOLD, MAX(s->width - width - 2, 10), left}, {look->style, -width, right});
 }
 
-static int count_rows(const char *text) {
+/* The rows that one line takes: a long one wraps. */
+static int line_rows(const char *line, size_t size, int width) {
+        _cleanup_free_ char *clean = text_clean(line, size, false);
+        int columns = clean ? text_width(clean) : 0;
+
+        return MAX(1, (columns + width - 1) / width);
+}
+
+static int count_rows(const char *text, int width) {
         int n = 0;
 
-        for (; *text; text++)
-                n += *text == '\n';
+        while (*text) {
+                size_t size = strcspn(text, "\n");
+
+                n += line_rows(text, size, width);
+                text += size + (text[size] == '\n');
+        }
         return n;
 }
 
-/* Cuts the text after `rows` rows. */
-static void cut_rows(char *text, int rows) {
-        for (; *text; text++)
-                if (*text == '\n' && --rows == 0)
-                        text[1] = '\0';
+/* Drops the lines that do not fit into `rows` rows. */
+static void cut_rows(char *text, int rows, int width) {
+        while (*text) {
+                size_t size = strcspn(text, "\n");
+
+                rows -= line_rows(text, size, width);
+                if (rows < 0) {
+                        *text = '\0';
+                        return;
+                }
+                text += size + (text[size] == '\n');
+        }
 }
 
 static char *draw_waits(const Screen *s, const json_t *job) {
@@ -65,11 +84,12 @@ static char *picture(const Screen *screen, const json_t *job) {
         if (!waits || !s.f)
                 return NULL;
         put_head(&s, job);
-        put_steps_within(&s, job, s.height - 3 - count_rows(waits));
-        (void) fputs(waits, s.f);
+        put_steps_within(&s, job, s.height - 3 - count_rows(waits, screen->width));
+        if (*waits)
+                (void) fprintf(s.f, "\n%s", waits);
         if (fclose(s.f) != 0)
                 return NULL;
-        cut_rows(text, screen->height - 1);
+        cut_rows(text, screen->height - 1, screen->width);
         return TAKE(text);
 }
 
@@ -84,7 +104,7 @@ void live_draw(Follow *f) {
         live_erase(f);
         (void) fputs(text, s->f);
         (void) fflush(s->f);
-        f->rows = count_rows(text);
+        f->rows = count_rows(text, s->width);
         f->drawn = TAKE(text);
 }
 

@@ -151,12 +151,14 @@ static void put_wait(const Screen *s, int64_t id, const json_t *wait) {
         int64_t since = get_time(wait, "since"), deadline = get_time(wait, "deadline");
         _cleanup_free_ char *from = since > 0 ? when_text(since) : NULL;
         _cleanup_free_ char *until = deadline > 0 ? deadline_text(deadline) : NULL;
+        _cleanup_free_ char *head = NULL;
         const char *then = get_text(wait, "on_timeout"), *prompt = get_text(wait, "prompt");
         bool window = streq0(get_text(wait, "kind"), "window");
 
-        put(s, WARN, "%s %s", step_of(wait), wait_words(wait));
-        put(s, PLAIN, "%s%s%s%s%s%s\n", from ? " since " : "", from ? from : "", until ? ", " : "",
-            until ? until : "", until && then ? ", then " : "", until && then ? then : "");
+        head = strf("%s %s%s%s%s%s%s%s", step_of(wait), wait_words(wait), from ? " since " : "",
+                    from ? from : "", until ? ", " : "", until ? until : "",
+                    until && then ? ", then " : "", until && then ? then : "");
+        put_text(s, 0, "", WARN, head ? head : "");
         if (wait_is_gate(wait))
                 put_gate(s, id, wait);
         else if (wait_is_question(wait)) {

@@ -20,7 +20,7 @@ const Option options[] = {
         {OPT_YES, "yes", 'y', NULL, "do not ask"},
         {OPT_STATE, "state", 0, "STATE", "only jobs in this state, or 'unfinished'"},
         {OPT_PLAN_NAME, "plan", 0, "NAME", "only jobs of this plan"},
-        {OPT_PLAN_FILE, "plan", 0, "FILE", "go on with this plan; what has begun must be the same"},
+        {OPT_PLAN_FILE, "plan", 0, "FILE", "go on with this plan; what has begun must stay"},
         {OPT_TARGET, "target", 0, "NAME", "only jobs on this target"},
         {OPT_LIMIT, "limit", 0, "N", "at most N jobs (20)"},
         {OPT_ALL_JOBS, "all", 0, NULL, "all pages, however long the history"},
@@ -29,13 +29,13 @@ const Option options[] = {
         {OPT_FOLLOW_JOB, "follow", 'f', NULL,
          "follow the job afterwards; its end is the exit code"},
         {OPT_ATTEMPT, "attempt", 0, "N", "the step's N-th attempt instead of its newest"},
-        {OPT_TICK, "tick", 0, "ITEM", "tick this item: its text, its beginning or its number"},
+        {OPT_TICK, "tick", 0, "ITEM", "tick this item, by its text, beginning or number"},
         {OPT_TYPE, "type", 0, "TEXT", "the text that must be typed to go on"},
         {OPT_WAIT, "wait", 0, "ID", "which wait is meant, when the job has several"},
         {OPT_STRATEGY, "strategy", 0, "NAME", "which way back"},
         {OPT_ROLE, "role", 0, "ROLE", "view, operate or admin"},
         {OPT_SOCKET, "socket", 0, "PATH", "the daemon's Unix socket (UPDD_SOCKET)"},
-        {OPT_URL, "url", 0, "URL", "the daemon's URL instead (UPDD_URL; token in UPDD_TOKEN)"},
+        {OPT_URL, "url", 0, "URL", "the daemon's URL instead (UPDD_URL, UPDD_TOKEN)"},
         {OPT_HOST, "host", 'H', "USER@HOST", "the daemon of another machine, through ssh"},
         {OPT_TOKEN_FILE, "token-file", 0, "FILE", "read the bearer token from FILE"},
         {OPT_JSON, "json", 0, NULL, "print the API's JSON"},
@@ -144,12 +144,39 @@ const Command *command_find(const char *name) {
         return NULL;
 }
 
+/* Two neighbours exchanged: the commonest slip of all, and two edits to nearest_word. */
+static bool is_swapped(const char *word, const char *candidate) {
+        size_t n = strlen(word), i = 0;
+
+        if (n != strlen(candidate))
+                return false;
+        while (i < n && word[i] == candidate[i])
+                i++;
+        return i + 1 < n && word[i] == candidate[i + 1] && word[i + 1] == candidate[i] &&
+               streq(word + i + 2, candidate + i + 2);
+}
+
+const char *guess(const char *word, const char *const *candidates, size_t n) {
+        const char *begun = NULL;
+        size_t n_begun = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                if (is_swapped(word, candidates[i]))
+                        return candidates[i];
+                if (strlen(word) > 1 && startswith(candidates[i], word)) {
+                        begun = candidates[i];
+                        n_begun++;
+                }
+        }
+        return n_begun == 1 ? begun : nearest_word(word, candidates, n);
+}
+
 const char *command_nearest(const char *word) {
         const char *names[ELEMENTSOF(commands)];
 
         for (size_t i = 0; i < n_commands; i++)
                 names[i] = commands[i].name;
-        return nearest_word(word, names, n_commands);
+        return guess(word, names, n_commands);
 }
 
 const Option *option_row(OptionId id) {

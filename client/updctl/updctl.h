@@ -96,6 +96,8 @@ extern const Option options[];
 extern const size_t n_options;
 const Command *command_find(const char *name);
 const Option *option_row(OptionId id);
+/* What a person may have meant who typed `word`, or NULL. */
+const char *guess(const char *word, const char *const *candidates, size_t n);
 /* The nearest command to a word that is none, or NULL. */
 const char *command_nearest(const char *word);
 
