@@ -17,29 +17,23 @@
 #include "daemon/attempt/attempt.h"
 #include "daemon/attempt/tree.h"
 #include "daemon/step/full.h"
-#include "daemon/step/result.h"
+#include "daemon/step/listen.h"
 #include "daemon/step/worker.h"
 
 #define TIMEOUT_DEFAULT_MS (60 * 60 * 1000)
 #define GRACE_DEFAULT_MS (10 * 1000)
-#define LOG_DEFAULT_BYTES (64 * 1024 * 1024)
 #define LEFTOVER_GRACE_MS 500
 #define KILL_PATIENCE_MS (10 * 1000)
 #define KILL_EVERY_MS 50
 #define NEVER INT64_MAX
 
 typedef struct Supervisor {
-        int dirfd, lock, signal_fd, output_fd, control_fd, progress_fd;
+        int dirfd, lock, signal_fd;
         pid_t worker;
         bool worker_ended;
         const json_t *task;
-        Masks masks;
-        MaskStream stream;
-        LogFile log;
-        Result result;
+        Listener listener;
         Ending ending;
-        char *line; /* what has come of the worker's next message */
-        size_t line_size;
         int64_t limit_us; /* monotonic end of the time limit; NEVER while it rests */
         int64_t rest_us;  /* what is left of it meanwhile */
         int64_t kill_us;  /* when the patience after TERM ends */
@@ -47,27 +41,7 @@ typedef struct Supervisor {
 
 static void supervisor_done(Supervisor *v) {
         closep(&v->signal_fd);
-        closep(&v->output_fd);
-        closep(&v->control_fd);
-        closep(&v->progress_fd);
-        masks_done(&v->masks);
-        mask_stream_done(&v->stream);
-        logfile_done(&v->log);
-        result_done(&v->result);
-        free(v->line);
-}
-
-/* ---- what the worker tells ---- */
-
-static void write_progress(Supervisor *v, const char *key, json_t *value) {
-        json_auto_t *line = json_pack("{s:I, s:O}", "t", (json_int_t) now_wall_ms(), key, value);
-        json_auto_t *masked = line ? masks_json(&v->masks, line) : NULL;
-        _cleanup_free_ char *text = masked ? json_dumps(masked, JSON_COMPACT) : NULL;
-        _cleanup_free_ char *whole = text ? strf("%s\n", text) : NULL;
-
-        /* One write a line: a reader sees a line whole or not at all. */
-        if (whole)
-                (void) write_all(v->progress_fd, whole, strlen(whole));
+        listener_done(&v->listener);
 }
 
 static void limit_rests(Supervisor *v, bool rests) {
@@ -78,96 +52,6 @@ static void limit_rests(Supervisor *v, bool rests) {
                 v->limit_us = NEVER;
         } else if (!rests && v->limit_us == NEVER)
                 v->limit_us = now + v->rest_us;
-}
-
-static void set_subreaper(Supervisor *v, bool on) {
-        (void) prctl(PR_SET_CHILD_SUBREAPER, on ? 1 : 0);
-        (void) write_all(v->control_fd, "", 1);
-}
-
-static void take_message(Supervisor *v, const json_t *message) {
-        json_t *value;
-
-        if (result_take(&v->result, message) != 0)
-                return;
-        if ((value = json_object_get(message, "mask")))
-                (void) masks_add(&v->masks, json_string_value(value));
-        else if ((value = json_object_get(message, "progress")))
-                write_progress(v, "message", value);
-        else if ((value = json_object_get(message, "question"))) {
-                limit_rests(v, true);
-                write_progress(v, "question", value);
-        } else if ((value = json_object_get(message, "answered"))) {
-                limit_rests(v, false);
-                write_progress(v, "answered", value);
-        } else if ((value = json_object_get(message, "subreaper")))
-                set_subreaper(v, json_is_true(value));
-}
-
-static void take_lines(Supervisor *v) {
-        size_t at = 0;
-
-        for (;;) {
-                const char *end = memchr(v->line + at, '\n', v->line_size - at);
-                json_auto_t *message = NULL;
-
-                if (!end)
-                        break;
-                message = json_loadb(v->line + at, (size_t) (end - v->line) - at, JSON_ALLOW_NUL,
-                                     NULL);
-                if (message)
-                        take_message(v, message);
-                at = (size_t) (end - v->line) + 1;
-        }
-        v->line_size -= at;
-        memmove(v->line, v->line + at, v->line_size);
-}
-
-static void read_control(Supervisor *v) {
-        for (;;) {
-                char buf[16 * 1024], *grown;
-                ssize_t n = recv(v->control_fd, buf, sizeof(buf), MSG_DONTWAIT);
-
-                if (n <= 0)
-                        return;
-                grown = realloc(v->line, v->line_size + (size_t) n);
-                if (!grown)
-                        return;
-                v->line = grown;
-                memcpy(v->line + v->line_size, buf, (size_t) n);
-                v->line_size += (size_t) n;
-                take_lines(v);
-        }
-}
-
-/* ---- the log ---- */
-
-static void log_bytes(Supervisor *v, const char *data, size_t size, bool final) {
-        _cleanup_free_ char *out = NULL;
-        size_t out_size = 0;
-
-        if (mask_stream_feed(&v->stream, &v->masks, data, size, final, &out, &out_size) >= 0 && out)
-                logfile_write(&v->log, out, out_size);
-}
-
-static void log_own(Supervisor *v, const char *text) {
-        _cleanup_free_ char *line = strf("updd: %s\n", text);
-
-        if (line)
-                log_bytes(v, line, strlen(line), false);
-}
-
-/* Reads once. False at the end of what there is. */
-static bool read_output(Supervisor *v) {
-        char buf[64 * 1024];
-        ssize_t n = read(v->output_fd, buf, sizeof(buf));
-
-        if (n <= 0)
-                return n < 0 && errno == EINTR;
-        /* A secret is told before it is written, so by now it is in the socket at the latest. */
-        read_control(v);
-        log_bytes(v, buf, (size_t) n, false);
-        return true;
 }
 
 /* ---- ending ---- */
@@ -188,10 +72,10 @@ static void ask_tree_to_end(Supervisor *v) {
 static void on_term(Supervisor *v) {
         if (attempt_stop_wanted(v->dirfd)) {
                 v->ending.stopped = true;
-                log_own(v, "stopping, as asked");
+                listener_log(&v->listener, "stopping, as asked");
         } else if (!v->ending.stopped) {
                 v->ending.interrupted = true;
-                log_own(v, "ended from outside: stopping");
+                listener_log(&v->listener, "ended from outside: stopping");
         }
         ask_tree_to_end(v);
 }
@@ -227,7 +111,7 @@ static void look_at_time(Supervisor *v) {
 
         if (now >= v->limit_us && !v->ending.timed_out) {
                 v->ending.timed_out = true;
-                log_own(v, "the time limit is reached: stopping");
+                listener_log(&v->listener, "the time limit is reached: stopping");
                 ask_tree_to_end(v);
         }
         if (now >= v->kill_us && !v->worker_ended) {
@@ -247,15 +131,16 @@ static int next_wait_ms(const Supervisor *v) {
 
 static void turn(Supervisor *v, int timeout_ms) {
         struct pollfd p[] = {{.fd = v->signal_fd, .events = POLLIN},
-                             {.fd = v->control_fd, .events = POLLIN},
-                             {.fd = v->output_fd, .events = POLLIN}};
+                             {.fd = v->listener.control_fd, .events = POLLIN},
+                             {.fd = v->listener.output_fd, .events = POLLIN}};
 
         if (poll(p, ELEMENTSOF(p), timeout_ms) < 0)
                 return;
         if (p[1].revents)
-                read_control(v);
+                listener_read_control(&v->listener);
         if (p[2].revents & POLLIN)
-                (void) read_output(v);
+                (void) listener_read_output(&v->listener);
+        limit_rests(v, v->listener.asking);
         if (p[0].revents)
                 read_signals(v);
 }
@@ -267,7 +152,7 @@ static void quiet_turn(Supervisor *v) {
 
         (void) poll(&p, 1, 10);
         read_signals(v);
-        while (read_output(v))
+        while (listener_read_output(&v->listener))
                 ;
 }
 
@@ -285,7 +170,7 @@ static void end_leftovers(Supervisor *v) {
                 if (now >= kill_us)
                         (void) !tree_signal(getpid(), SIGKILL);
                 if (now >= give_up) {
-                        log_own(v, "some processes do not die, ignoring");
+                        listener_log(&v->listener, "some processes do not die, ignoring");
                         return;
                 }
                 quiet_turn(v);
@@ -308,20 +193,6 @@ static int open_signals(Supervisor *v) {
         return v->signal_fd < 0 ? -errno : 0;
 }
 
-static int open_files(Supervisor *v) {
-        int64_t limit = json_integer_value(json_object_get(v->task, "log_bytes"));
-        int r;
-
-        r = attempt_result_reserve(v->dirfd);
-        if (r < 0)
-                return r;
-        v->progress_fd =
-                openat(v->dirfd, "progress", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        if (v->progress_fd < 0)
-                return -errno;
-        return logfile_open(&v->log, v->dirfd, (uint64_t) (limit > 0 ? limit : LOG_DEFAULT_BYTES));
-}
-
 _Noreturn static void worker_start(Supervisor *v, pid_t parent, int control, int output,
                                    json_t *secrets) {
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
@@ -330,9 +201,9 @@ _Noreturn static void worker_start(Supervisor *v, pid_t parent, int control, int
                 _exit(EXIT_FAILURE);
         (void) close(output);
         (void) close(v->signal_fd);
-        (void) close(v->output_fd);
-        (void) close(v->control_fd);
-        (void) close(v->progress_fd);
+        (void) close(v->listener.output_fd);
+        (void) close(v->listener.control_fd);
+        (void) close(v->listener.progress_fd);
         if (!task_is_known(v->task)) {
                 int r = full_worker_exec(v->dirfd, v->lock, control, v->task, secrets);
 
@@ -348,13 +219,14 @@ static int fork_worker(Supervisor *v, json_t *secrets) {
 
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
                 return -errno;
-        v->control_fd = sockets[0];
+        v->listener.control_fd = sockets[0];
         control = sockets[1];
         if (pipe2(pipes, O_CLOEXEC) < 0)
                 return -errno;
-        v->output_fd = pipes[0];
+        v->listener.output_fd = pipes[0];
         output = pipes[1];
-        if (fcntl(v->output_fd, F_SETFL, O_NONBLOCK) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        if (fcntl(v->listener.output_fd, F_SETFL, O_NONBLOCK) < 0 ||
+            prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
         v->worker = fork();
         if (v->worker < 0)
@@ -366,19 +238,13 @@ static int fork_worker(Supervisor *v, json_t *secrets) {
 
 static int supervisor_init(Supervisor *v, json_t *secrets) {
         int64_t timeout = json_integer_value(json_object_get(v->task, "timeout_ms"));
-        const char *name;
-        json_t *value;
         int r;
 
-        json_object_foreach (secrets, name, value) {
-                if (masks_add(&v->masks, json_string_value(value)) < 0)
-                        return -ENOMEM;
-        }
-        r = result_init(&v->result, v->task);
+        r = open_signals(v);
         if (r >= 0)
-                r = open_signals(v);
+                r = attempt_result_reserve(v->dirfd);
         if (r >= 0)
-                r = open_files(v);
+                r = listener_open(&v->listener, v->dirfd, v->task, secrets);
         if (r < 0)
                 return r;
         v->limit_us = now_mono_us() + (timeout > 0 ? timeout : TIMEOUT_DEFAULT_MS) * 1000;
@@ -390,10 +256,7 @@ int supervisor_run(int dirfd, int lock, json_t *task, json_t *secrets, Error *re
         _cleanup_(supervisor_done) Supervisor v = {.dirfd = dirfd,
                                                    .lock = lock,
                                                    .signal_fd = -EBADF,
-                                                   .output_fd = -EBADF,
-                                                   .control_fd = -EBADF,
-                                                   .progress_fd = -EBADF,
-                                                   .log = {.fd = -EBADF, .ring_fd = -EBADF},
+                                                   .listener = LISTENER_INIT,
                                                    .task = task};
         int r;
 
@@ -406,12 +269,8 @@ int supervisor_run(int dirfd, int lock, json_t *task, json_t *secrets, Error *re
                 turn(&v, next_wait_ms(&v));
         }
         end_leftovers(&v);
-        while (read_output(&v))
-                ;
-        read_control(&v);
-        log_bytes(&v, "", 0, true);
-        logfile_finish(&v.log);
-        r = result_write(&v.result, &v.ending, &v.masks, &v.log, dirfd);
+        listener_finish(&v.listener);
+        r = result_write(&v.listener.result, &v.ending, &v.listener.masks, &v.listener.log, dirfd);
         if (r < 0)
                 return error_set(reterr, -r, "result", "The result cannot be written: %s",
                                  strerror(-r));

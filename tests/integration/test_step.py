@@ -411,8 +411,14 @@ def test_a_command_runs_as_its_user_and_cannot_reach_the_attempt(step, script):
 
 
 def test_there_are_no_inherited_descriptors(step):
-    result = step.do("s", "run", {"argv": ["sh", "-c", "ls /proc/$$/fd | sort -n | xargs"]})
-    assert result["outputs"]["stdout"] == "0 1 2"
+    """Neither from the small program nor from the one that it becomes for `sql`."""
+    look = step.op("s", "run", {"argv": ["ls", "/proc/self/fd"]}, "do", {})
+    other = step.op("s", "sql", {"db": "x", "query": "SELECT 1"}, "do", {})
+    (step.tmp / "x.db").touch()
+    context = {"databases": {"x": {"url": f"sqlite:{step.tmp}/x.db"}}}
+    for ops in ([look], [other, look]):
+        result = step.attempt("s", ops, "undo", {"context": dict(context)})
+        assert result["outputs"]["stdout"] == "0\n1\n2\n3", result  # 3 is the folder it lists
 
 
 def test_standard_input_is_what_the_plan_says_or_nothing(step):

@@ -3,40 +3,54 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <cmocka.h>
 
 #include "daemon/step/worker.h"
 
-/* Checks of the tests' own. */
-static unsigned looks;
+/* Checks of the tests' own. Each look happens in a process of its own, so they count in memory that
+ * is shared with it. */
+static unsigned *looks;
 
 static int holds(Step *s, const json_t *args, Error *reterr) {
-        looks++;
+        (*looks)++;
         return 0;
 }
 
 static int fails(Step *s, const json_t *args, Error *reterr) {
-        looks++;
+        (*looks)++;
         return error_set(reterr, EBADE, "check", "%s", args_text(args, "say", "found nothing"));
 }
 
 static int holds_the_third_time(Step *s, const json_t *args, Error *reterr) {
-        return ++looks >= 3 ? 0 : error_set(reterr, ECONNREFUSED, "http", "not up yet");
+        return ++*looks >= 3 ? 0 : error_set(reterr, ECONNREFUSED, "http", "not up yet");
 }
 
 static int tells_its_time(Step *s, const json_t *args, Error *reterr) {
-        assert_in_range(step_time_left_ms(s), 1, 400);
-        assert_string_equal(json_string_value(step_setting(s, "user")), "checker");
-        assert_string_equal(json_string_value(step_setting(s, "cwd")), "/op");
+        const char *user = json_string_value(step_setting(s, "user"));
+        const char *cwd = json_string_value(step_setting(s, "cwd"));
+        int64_t left = step_time_left_ms(s);
+
+        if (left < 1 || left > 400 || !streq0(user, "checker") || !streq0(cwd, "/op"))
+                return error_set(reterr, EBADE, "check", "%lld ms, %s, %s", (long long) left, user,
+                                 cwd);
+        return 0;
+}
+
+static int hangs(Step *s, const json_t *args, Error *reterr) {
+        while (pause() < 0)
+                ;
         return 0;
 }
 
 static const Check check_holds = {"holds", holds}, check_fails = {"fails", fails},
                    check_third = {"third", holds_the_third_time},
-                   check_time = {"time", tells_its_time};
-const Check *const step_checks[] = {&check_holds, &check_fails, &check_third, &check_time, NULL};
+                   check_time = {"time", tells_its_time}, check_hangs = {"hangs", hangs};
+const Check *const step_checks[] = {&check_holds, &check_fails, &check_third,
+                                    &check_time,  &check_hangs, NULL};
 
 typedef struct World {
         Step s;
@@ -58,7 +72,7 @@ static int world_make(void **state) {
                                         "context"),
                       .scope = json_pack("{s:{s:i}, s:{}}", "in", "n", 1, "steps")};
         w->s.op = json_pack("{s:s, s:s}", "cwd", "/op", "user", "somebody");
-        looks = 0;
+        *looks = 0;
         (void) fflush(stdout);
         w->out = dup(STDOUT_FILENO);
         (void) dup2(null, STDOUT_FILENO);
@@ -125,7 +139,7 @@ static void or_the_first_one_ends_it(void **state) {
         CHECKS("[{\"check\":\"fails\"},{\"check\":\"fails\"}]");
 
         assert_int_equal(checks_run(&w->s, checks, false, &error), -EBADE);
-        assert_int_equal(looks, 1);
+        assert_int_equal(*looks, 1);
         assert_string_equal(error.message, "fails: found nothing");
 }
 
@@ -162,7 +176,7 @@ static void within_polls_until_it_holds(void **state) {
         json_auto_t *outcomes = NULL;
 
         assert_int_equal(checks_run(&w->s, checks, true, &error), 0);
-        assert_int_equal(looks, 3);
+        assert_int_equal(*looks, 3);
         outcomes = told(w);
         assert_int_equal(json_array_size(outcomes), 1);
 }
@@ -171,7 +185,7 @@ static void within_has_an_end(void **state) {
         CHECKS("[{\"check\":\"fails\",\"within\":\"50ms\",\"every\":\"10ms\"}]");
 
         assert_int_equal(checks_run(&w->s, checks, true, &error), -EBADE);
-        assert_in_range(looks, 2, 7);
+        assert_in_range(*looks, 2, 7);
 }
 
 static void a_check_has_its_own_time_and_settings(void **state) {
@@ -180,6 +194,13 @@ static void a_check_has_its_own_time_and_settings(void **state) {
         assert_int_equal(checks_run(&w->s, checks, true, &error), 0);
         assert_true(step_time_left_ms(&w->s) == INT64_MAX);
         assert_string_equal(json_string_value(step_setting(&w->s, "user")), "somebody");
+}
+
+static void a_check_that_hangs_is_cut_off(void **state) {
+        CHECKS("[{\"check\":\"hangs\",\"timeout\":\"100ms\"}]");
+
+        assert_int_equal(checks_run(&w->s, checks, true, &error), -EBADE);
+        assert_non_null(strstr(error.message, "100ms"));
 }
 
 static void an_unknown_check_fails(void **state) {
@@ -213,9 +234,14 @@ int main(void) {
                 WORLD_TEST(within_polls_until_it_holds),
                 WORLD_TEST(within_has_an_end),
                 WORLD_TEST(a_check_has_its_own_time_and_settings),
+                WORLD_TEST(a_check_that_hangs_is_cut_off),
                 WORLD_TEST(an_unknown_check_fails),
                 WORLD_TEST(looking_polls_and_records_nothing),
         };
 
+        looks = mmap(NULL, sizeof(*looks), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                     0);
+        if (looks == MAP_FAILED)
+                return 1;
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
