@@ -2,6 +2,7 @@
 /* Reading archives: see daemon/step/archives.h. Packing: archives_pack.c. */
 #include "daemon/step/archives.h"
 #include "daemon/step/archives_digest.h"
+#include "daemon/step/keep.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -173,14 +174,15 @@ static struct archive *disk_new(unsigned flags) {
         return disk;
 }
 
-/* What stands there and is of another kind goes: a rename cannot replace it. */
-static void make_room(struct archive_entry *e) {
+/* What stands there and is of another kind cannot be replaced by a rename, and may be somebody's.
+ */
+static int make_room(Step *s, struct archive_entry *e, Error *reterr) {
         const char *name = archive_entry_pathname(e);
         struct stat st;
 
         if (lstat(name, &st) < 0 || (st.st_mode & S_IFMT) == archive_entry_filetype(e))
-                return;
-        (void) remove_tree(name);
+                return 0;
+        return keep_aside(s, name, false, "is in the way and goes", reterr);
 }
 
 static int extract_here(Step *s, const char *file, unsigned flags, Error *reterr) {
@@ -199,7 +201,7 @@ static int extract_here(Step *s, const char *file, unsigned flags, Error *reterr
                                          "%s is no archive that can be unpacked", file);
                 r = name_check(archive_entry_pathname(e), file, reterr);
                 if (r >= 0 && (flags & EXTRACT_REPLACE))
-                        make_room(e);
+                        r = make_room(s, e, reterr);
                 if (r >= 0)
                         r = extract_one(s, a, disk, e, file, reterr);
                 if (r < 0)

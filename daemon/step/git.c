@@ -96,6 +96,16 @@ int repo_try(const Repo *g, char **ret_out, ...) {
         return result.exit < 0 ? 128 : result.exit;
 }
 
+/* Names that git tells count from the top of the tree. A bare repository has none. */
+static void go_to_top(Repo *g) {
+        _cleanup_free_ char *top = NULL;
+
+        if (repo_try(g, &top, "rev-parse", "--show-toplevel", NULL) != 0 || isempty(top))
+                return;
+        free(g->dir);
+        g->dir = TAKE(top);
+}
+
 int repo_open(Step *s, const char *dir, Repo *ret, Error *reterr) {
         Repo g = {.step = s};
         int r = step_path(s, dir, &g.dir, reterr);
@@ -107,6 +117,7 @@ int repo_open(Step *s, const char *dir, Repo *ret, Error *reterr) {
                 repo_done(&g);
                 return r;
         }
+        go_to_top(&g);
         *ret = g;
         return 0;
 }

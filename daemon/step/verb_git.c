@@ -287,13 +287,14 @@ static int clear_way(const Repo *g, const char *commit, Error *reterr) {
 }
 
 static int undo_head(Step *s, const json_t *entry, Error *reterr) {
-        _cleanup_free_ char *ref = keep_ref(s, "-since"), *since = NULL;
+        _cleanup_free_ char *ref = keep_ref(s, "-since"), *held = keep_ref(s, "");
+        _cleanup_free_ char *since = NULL;
         _cleanup_repo_ Repo g = {0};
         int r = repo_open(s, args_text(entry, "dir", ""), &g, reterr);
 
         if (r < 0)
                 return r;
-        if (!ref)
+        if (!ref || !held)
                 return error_oom(reterr);
         if (stash(&g, ref, &since, NULL) >= 0 && !isempty(since))
                 step_log(s, "The tracked files' changes of now are kept as commit %.12s", since);
@@ -305,7 +306,11 @@ static int undo_head(Step *s, const json_t *entry, Error *reterr) {
         step_log(s, "Back to %.12s%s%s", args_text(entry, "commit", ""),
                  json_object_get(entry, "branch") ? ", branch " : "",
                  args_text(entry, "branch", ""));
-        return put_back(&g, entry, reterr);
+        r = put_back(&g, entry, reterr);
+        /* The commit itself stays for a while, should this undo be repeated. */
+        if (r >= 0)
+                (void) repo_try(&g, NULL, "update-ref", "-d", held, NULL);
+        return r;
 }
 
 static int undo_worktree(Step *s, const json_t *entry, Error *reterr) {

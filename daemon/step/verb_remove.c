@@ -44,6 +44,8 @@ static int remove_run(Step *s, const json_t *args, Error *reterr) {
                 if (step_stopping(s))
                         return error_set(reterr, ECANCELED, "stopped", "Stopped");
                 r = remove_one(s, args_text(one, "path", ""), args_text(one, "from", ""), reterr);
+                if (r >= 0 && i == 0)
+                        r = step_output(s, "path", json_string(args_text(one, "path", "")));
                 if (r < 0)
                         return r;
         }
