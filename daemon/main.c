@@ -143,7 +143,7 @@ static int serve(const Config *config, Error *reterr) {
         log_info("updd %s is ready; state in %s, socket %s", UPDD_VERSION, config->state_dir,
                  config->socket);
         (void) sd_notify(0, "READY=1");
-        r = sd_event_loop(event);
+        r = engine_loop(engine);
         (void) sd_notify(0, "STOPPING=1");
         http_stop(http);
         return r < 0 ? error_set(reterr, -r, "internal", "the event loop failed: %s", strerror(-r))

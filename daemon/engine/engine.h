@@ -70,6 +70,10 @@ DEFINE_CLEANUP(Engine *, engine_free)
  * that a daemon serves at the moment is refused. */
 _must_check_ int engine_check_state(const char *state_dir, Error *reterr);
 
+/* Runs the loop until sd_event_exit(): a bounded number of events, then a turn. The turn is no
+ * event source, so no busy descriptor can starve it. Returns the exit code or -errno. */
+int engine_loop(Engine *e);
+
 /* Steals `call`, whatever it returns. -EBUSY when too many wait already (the caller answers 503).
  */
 int engine_submit(Engine *e, Call *call);

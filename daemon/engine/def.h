@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A job's definition: its frozen plan and inputs, flattened into numbered steps. It never changes
+ * while a job has it (a retry that changes the plan makes a new one), so copies of a job share it.
+ *
+ * Steps stand in this order: "@checks" (if the plan has checks), the plan's steps with members
+ * right behind their group, finalise steps, "@then.<strategy>" for each strategy with `then`, and
+ * "@hook.<event>.<i>" for each hook.
+ */
+#pragma once
+
+#include "daemon/plan/plan.h"
+
+typedef enum Phase {
+        PHASE_CHECKS,
+        PHASE_MAIN,
+        PHASE_FINALISE,
+        PHASE_THEN,
+        PHASE_HOOK,
+        _PHASE_MAX,
+} Phase;
+
+const char *phase_to_text(Phase phase);
+
+typedef struct StepDef {
+        char *id;
+        const json_t *norm; /* the step's normal form; borrowed from the plan or from `made` */
+        json_t *made;       /* owned normal form of a pseudo-step, or NULL */
+        Phase phase;
+        VerbClass class;
+        int parent;   /* index of the group it is a member of, or -1 */
+        unsigned end; /* index behind its last member (its own index + 1 when it has none) */
+        bool parallel;
+} StepDef;
+
+typedef struct JobDef {
+        unsigned n_ref;
+        Plan *plan;
+        json_t *inputs;
+        StepDef *steps;
+        unsigned n_steps;
+        char *target; /* expanded */
+        char *title;  /* expanded */
+} JobDef;
+
+_must_check_ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr);
+JobDef *job_def_ref(JobDef *def);
+void job_def_unref(JobDef *def);
+DEFINE_CLEANUP(JobDef *, job_def_unref)
+
+/* The step's index, or -ENOENT. */
+int job_def_find(const JobDef *def, const char *id);
+/* Half-open range of a phase's steps. */
+void job_def_range(const JobDef *def, Phase phase, unsigned *ret_begin, unsigned *ret_end);
+/* The nearest value of an inheritable key ("cwd", "user", …): step, its groups, the plan. */
+const json_t *job_def_inherited(const JobDef *def, unsigned idx, const char *key);

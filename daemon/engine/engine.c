@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine's life: lock, store, the jobs taken up again, the loop. */
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include "api/args.h"
+#include "daemon/engine/internal.h"
+#include "daemon/log.h"
+
+#define CALLS_MAX 1024
+#define EVENTS_MAX 64 /* before a turn */
+#define MAX_JOBS_DEFAULT 64
+#define REQUESTS_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
+
+static int take_lock(Engine *e, Error *reterr) {
+        _cleanup_free_ char *path = path_join(e->state_dir, "lock");
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        if (!path)
+                return error_oom(reterr);
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return error_set(reterr, errno, "bad-config", "Cannot open %s: %s", path,
+                                 strerror(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                r = error_set(reterr, EBUSY, "locked", "Another updd has the state folder %s",
+                              e->state_dir);
+                error_hint(reterr, "stop that one first, or give this one another --state-dir");
+                return r;
+        }
+        e->lock_fd = TAKE_FD(fd);
+        return 0;
+}
+
+static int load_job(void *userdata, const JobRow *row) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        _cleanup_job_ Job *job = NULL;
+        Engine *e = userdata;
+        Slot *grown;
+        int r;
+
+        r = job_load(e->store, row, &job, &error);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) {
+                /* One unreadable job must not keep the others from going on. */
+                log_job_error(row->id, NULL, "%s, ignoring",
+                              error.message ? error.message : strerror(-r));
+                return 0;
+        }
+        grown = realloc(e->slots, sizeof(Slot) * (e->n_slots + 1));
+        if (!grown)
+                return -ENOMEM;
+        e->slots = grown;
+        e->slots[e->n_slots++] = (Slot){.job = job, .wakes_at = job_wakes_at(job), .kick = true};
+        (void) TAKE(job);
+        return 0;
+}
+
+static void drop_slots(Engine *e) {
+        for (unsigned i = 0; i < e->n_slots; i++) {
+                job_free(e->slots[i].job);
+                free(e->slots[i].json);
+        }
+        e->n_slots = 0;
+}
+
+static void attach_all(Engine *e) {
+        for (unsigned i = 0; i < e->n_slots; i++) {
+                const Job *job = e->slots[i].job;
+
+                for (unsigned k = 0; k < job->def->n_steps; k++)
+                        if (job->steps[k].in_flight &&
+                            !watch_find(e, job->id, k, job->steps[k].attempts))
+                                watch_attach(e, job, k);
+        }
+}
+
+int engine_load(Engine *e, Error *reterr) {
+        json_t *tokens = NULL;
+        int64_t last = 0;
+        int r;
+
+        drop_slots(e);
+        r = store_jobs_live(e->store, load_job, e, reterr);
+        if (r >= 0)
+                r = store_last_job(e->store, &last, reterr);
+        if (r >= 0)
+                r = store_tokens(e->store, &tokens, reterr);
+        if (r >= 0)
+                r = store_requests_prune(e->store, now_wall_ms() - REQUESTS_KEPT_MS, reterr);
+        if (r < 0) {
+                json_decref(tokens);
+                return reterr && reterr->message ? r
+                                                 : error_set(reterr, -r, "store-failed",
+                                                             "Cannot load jobs: %s", strerror(-r));
+        }
+        e->last_job = MAX(e->last_job, last);
+        json_decref(e->tokens);
+        e->tokens = tokens;
+        attach_all(e);
+        return 0;
+}
+
+static int copy_config(Engine *e, const EngineConfig *config) {
+        unsigned n = 0;
+
+        e->state_dir = realpath(config->state_dir, NULL);
+        e->step_program = config->step_program ? strdup(config->step_program) : NULL;
+        e->max_jobs = config->max_jobs > 0 ? config->max_jobs : MAX_JOBS_DEFAULT;
+        while (config->plan_dirs && config->plan_dirs[n])
+                n++;
+        e->plan_dirs = calloc(n + 1, sizeof(char *));
+        if (!e->state_dir || !e->step_program || !e->plan_dirs)
+                return -ENOMEM;
+        for (unsigned i = 0; i < n; i++) {
+                e->plan_dirs[i] = strdup(config->plan_dirs[i]);
+                if (!e->plan_dirs[i])
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Engine *e = userdata;
+
+        e->armed_for = INT64_MAX;
+        return 0;
+}
+
+int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error *reterr) {
+        _cleanup_(engine_freep) Engine *e = calloc(1, sizeof(Engine));
+        int r;
+
+        if (!e)
+                return error_oom(reterr);
+        e->lock_fd = -EBADF;
+        e->armed_for = INT64_MAX;
+        e->event = sd_event_ref(event);
+        e->started = now_wall_ms();
+        if (copy_config(e, config) < 0)
+                return error_set(reterr, ENOMEM, "bad-config", "Cannot use the state folder %s",
+                                 config->state_dir);
+        r = sd_event_add_time(event, &e->timer, CLOCK_BOOTTIME, UINT64_MAX, 1000, on_timer, e);
+        if (r < 0)
+                return error_set(reterr, -r, "internal", "Cannot set a timer: %s", strerror(-r));
+        r = take_lock(e, reterr);
+        if (r >= 0)
+                r = store_open(e->state_dir, &e->store, reterr);
+        if (r >= 0)
+                r = engine_load(e, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE(e);
+        return 0;
+}
+
+Call *call_free(Call *call) {
+        if (call) {
+                json_decref(call->body);
+                free(call->who);
+                free(call->idempotency_key);
+                free(call);
+        }
+        return NULL;
+}
+
+/* Whoever still waits for a reply hears that there will be none; updctl asks again with the same
+ * key. */
+static void drop_calls(Engine *e) {
+        for (unsigned i = 0; i < e->n_calls; i++) {
+                Reply reply = {.err = EBUSY};
+
+                (void) error_set(&reply.error, EBUSY, "too-busy", "updd is ending; ask again");
+                e->calls[i]->reply(e->calls[i]->userdata, &reply);
+                error_done(&reply.error);
+                call_free(e->calls[i]);
+        }
+        free(e->calls);
+}
+
+void engine_free(Engine *e) {
+        if (!e)
+                return;
+        drop_calls(e);
+        for (unsigned i = 0; i < e->n_watches; i++)
+                watch_free(e->watches[i]);
+        free(e->watches);
+        for (unsigned i = 0; i < e->n_facts; i++)
+                json_decref(e->facts[i].data);
+        free(e->facts);
+        drop_slots(e);
+        free(e->slots);
+        store_free(e->store);
+        sd_event_source_disable_unref(e->timer);
+        sd_event_unref(e->event);
+        for (unsigned i = 0; e->plan_dirs && e->plan_dirs[i]; i++)
+                free(e->plan_dirs[i]);
+        free(e->plan_dirs);
+        json_decref(e->tokens);
+        free(e->state_dir);
+        free(e->step_program);
+        free(e->sick_why);
+        free(e->history_json);
+        if (e->lock_fd >= 0)
+                (void) close(e->lock_fd);
+        free(e);
+}
+
+int engine_submit(Engine *e, Call *call) {
+        Call **grown;
+
+        if (e->n_calls >= CALLS_MAX) {
+                call_free(call);
+                return -EBUSY;
+        }
+        grown = realloc(e->calls, sizeof(Call *) * (e->n_calls + 1));
+        if (!grown) {
+                call_free(call);
+                return -ENOMEM;
+        }
+        e->calls = grown;
+        e->calls[e->n_calls++] = call;
+        return 0;
+}
+
+void engine_on_change(Engine *e, ChangeFunc func, void *userdata) {
+        e->change = func;
+        e->change_userdata = userdata;
+}
+
+int engine_check_state(const char *state_dir, Error *reterr) {
+        return store_verify(state_dir, reterr);
+}
+
+void engine_arm(Engine *e) {
+        int64_t at = e->checkpoint_at > 0 ? e->checkpoint_at : INT64_MAX;
+
+        for (unsigned i = 0; i < e->n_slots; i++)
+                at = MIN(at, e->slots[i].wakes_at);
+        if (e->sick)
+                at = MIN(at, now_boot_ms() + 1000);
+        if (at == e->armed_for)
+                return;
+        e->armed_for = at;
+        (void) sd_event_source_set_time(e->timer,
+                                        at == INT64_MAX ? UINT64_MAX : (uint64_t) at * 1000);
+        (void) sd_event_source_set_enabled(e->timer, SD_EVENT_ONESHOT);
+}
+
+static void checkpoint(Engine *e) {
+        if (e->checkpoint_at == 0 || e->checkpoint_at > now_boot_ms())
+                return;
+        e->checkpoint_at = 0;
+        store_checkpoint(e->store);
+}
+
+int engine_loop(Engine *e) {
+        bool work = true;
+        int r, code = 0;
+
+        for (;;) {
+                unsigned n = 0;
+
+                if (!work)
+                        engine_arm(e);
+                r = sd_event_run(e->event, work && !e->sick ? 0 : UINT64_MAX);
+                work = engine_has_work(e);
+                /* What else is ready shares the commit. */
+                while (r > 0 && work && !e->sick && ++n < EVENTS_MAX)
+                        r = sd_event_run(e->event, 0);
+                if (r < 0)
+                        return r;
+                if (sd_event_get_state(e->event) == SD_EVENT_FINISHED)
+                        break;
+                if (work || e->sick) {
+                        engine_turn(e);
+                        work = engine_has_work(e);
+                        if (e->sick)
+                                engine_arm(e);
+                } else
+                        checkpoint(e);
+        }
+        (void) sd_event_get_exit_code(e->event, &code);
+        return code;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine's inside: the jobs in memory, the queues of what has come in, and the watches over
+ * attempts in flight. For the engine room only.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "daemon/engine/engine.h"
+#include "daemon/engine/turn.h"
+
+/* A job in memory, its rendered view, and when it wants to be looked at. */
+typedef struct Slot {
+        Job *job;
+        char *json; /* rendered at `json_version`, or NULL */
+        size_t json_size;
+        int64_t json_version;
+        int64_t wakes_at; /* CLOCK_BOOTTIME ms */
+        bool kick;        /* look at it in the next turn */
+} Slot;
+
+/* A running (or just begun, or just ended) attempt. */
+typedef struct Watch {
+        Engine *engine;
+        int64_t job;
+        unsigned step;
+        unsigned n;
+        char id[ID128_TEXT_MAX];
+        char *dir;
+        int dirfd, pidfd;
+        pid_t pid;
+        bool child; /* started by this daemon: to be reaped */
+        bool stop_wanted;
+        bool told; /* its end is in the queue of facts */
+        unsigned spawns;
+        int64_t started;   /* CLOCK_BOOTTIME ms of the first spawn */
+        unsigned question; /* highest question told */
+        long progress_at;  /* how far `progress` has been read */
+        json_t *secrets;   /* until it is claimed */
+        sd_event_source *pid_source, *progress_source, *timer;
+} Watch;
+
+typedef enum FactKind { FACT_ENDED, FACT_QUESTION, FACT_GOES_ON } FactKind;
+
+typedef struct Fact {
+        FactKind kind;
+        int64_t job;
+        unsigned step, n;
+        json_t *data; /* owned: result (NULL: interrupted), or {"k","prompt","echo"} */
+} Fact;
+
+struct Engine {
+        sd_event *event;
+        char *state_dir, *step_program;
+        char **plan_dirs;
+        unsigned max_jobs;
+        int lock_fd;
+        Store *store;
+        bool sick; /* the store failed: reopen and reload first */
+        char *sick_why;
+        Slot *slots; /* by ascending job id */
+        unsigned n_slots;
+        Watch **watches;
+        unsigned n_watches;
+        Fact *facts;
+        unsigned n_facts;
+        Call **calls;
+        unsigned n_calls;
+        int64_t last_job;
+        sd_event_source *timer;
+        int64_t armed_for;     /* CLOCK_BOOTTIME ms, INT64_MAX: not armed */
+        int64_t checkpoint_at; /* when an idle store moves its WAL back; 0: nothing to move */
+        ChangeFunc change;
+        void *change_userdata;
+        json_t *tokens;
+        int64_t started;
+        char *history_json; /* the last view of a job that is not in memory */
+        size_t history_size;
+};
+
+/* What one turn works on: copies of jobs, and the replies that wait for the commit. */
+typedef struct Pending {
+        Call *call;
+        Reply reply;
+} Pending;
+
+typedef struct Batch {
+        Turn turn;
+        Engine *engine;
+        Job **jobs;
+        unsigned n_jobs;
+        Pending *pending;
+        unsigned n_pending;
+        bool tokens_changed;
+} Batch;
+
+Slot *slot_find(Engine *e, int64_t job);
+/* The turn's copy of a job in memory: made at the first call. NULL: there is none, or memory is
+ * out. */
+Job *batch_job(Batch *b, int64_t job);
+/* Adds a fresh job; steals it on success. */
+_must_check_ int batch_add(Batch *b, Job *job);
+
+/* One call: changes copies, fills the reply's error or leaves it to the turn to render the job.
+ * Runs inside the transaction. Returns -errno with the reply's error set when refused. */
+_must_check_ int call_handle(Batch *b, Call *call, Reply *reply);
+_must_check_ int call_start(Batch *b, Call *call, Reply *reply);
+/* The replan of a retry: 0 changed or nothing to change. */
+_must_check_ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr);
+_must_check_ int call_token(Batch *b, Call *call, Reply *reply);
+int refuse_now(const Job *job, const char *verb, Error *reterr);
+
+/* Reads a plan's file by the plan's name or file name. Caller frees. */
+_must_check_ int plan_file_find(Engine *e, const char *name, char **ret_path, char **ret_text,
+                                size_t *ret_size, Error *reterr);
+
+/* ---- watch.c ---- */
+void watch_spawn(Engine *e, const Job *job, Effect *effect);
+void watch_attach(Engine *e, const Job *job, unsigned step);
+void watch_stop(Engine *e, int64_t job, unsigned step);
+void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k);
+Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n);
+void watch_free(Watch *w);
+void watches_end(Engine *e, int64_t job, unsigned step, unsigned n);
+/* Steals data. */
+void fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n, json_t *data);
+
+/* ---- turn.c ---- */
+void engine_turn(Engine *e);
+bool engine_has_work(const Engine *e);
+_must_check_ int engine_load(Engine *e, Error *reterr);
+void engine_arm(Engine *e);

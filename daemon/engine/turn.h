@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One turn of the loop, as the deciding functions see it: what time it is, and where effects go
+ * that may happen only once the decision is on disk. Deciding functions change a Job copy and this,
+ * and nothing else; they read secrets' files, because a missing one is a fact to decide on.
+ */
+#pragma once
+
+#include "daemon/engine/job.h"
+
+typedef enum EffectKind {
+        EFFECT_SPAWN,   /* write task.json and start updd-step */
+        EFFECT_STOP,    /* write the stop file, then TERM */
+        EFFECT_DELIVER, /* deliver answer `k` */
+        EFFECT_RETIRE,  /* drop the job from memory, and its secrets from the disk */
+} EffectKind;
+
+typedef struct Effect {
+        EffectKind kind;
+        int64_t job;
+        unsigned step;
+        unsigned k;
+        json_t *task;    /* owned */
+        json_t *secrets; /* owned: object of values, or NULL */
+} Effect;
+
+typedef struct Turn {
+        const char *state_dir;
+        int64_t boot_now;
+        unsigned running; /* jobs that hold a slot, this turn's included */
+        unsigned max_jobs;
+        Effect *effects;
+        unsigned n_effects;
+        bool oom;
+} Turn;
+
+void turn_done(Turn *t);
+/* Adds an effect; steals task and secrets. */
+void turn_effect(Turn *t, Effect effect);
+
+/* STATE/jobs/<job>[/<step>[/<n>]]; caller frees. */
+_must_check_ char *job_dir(const char *state_dir, int64_t job);
+_must_check_ char *step_dir_of(const char *state_dir, const Job *job, unsigned idx);
+_must_check_ char *attempt_dir(const char *state_dir, const Job *job, unsigned idx, unsigned n);
+
+/* ---- scope.c, task.c, secrets.c ---- */
+/* What `${…}` and expressions see. */
+_must_check_ int job_scope(const Turn *t, const Job *job, json_t **ret);
+/* The task of an attempt that is about to begin: its number and id must stand in the step's state.
+ */
+_must_check_ int task_build(const Turn *t, const Job *job, unsigned idx, Direction direction,
+                            json_t **ret, Error *reterr);
+/* True when the undo of this step comes from the plan (a list), false when the verb knows it. */
+bool undo_is_written(const Job *job, unsigned idx);
+/* "none": left as it is; NULL: the verb's own; else the list. Looks at the strategy's `instead`
+ * first. */
+const json_t *undo_of(const Job *job, unsigned idx);
+/* One plain sentence of what undoing the step does, for cards and strategies. Caller frees. */
+_must_check_ char *undo_words(const Job *job, unsigned idx, const json_t *strategy);
+
+/* Resolves what a task needs. 0 and an object of values (NULL when it needs none); -ENOENT and the
+ * names that are missing. */
+_must_check_ int secrets_resolve(const Turn *t, const Job *job, const json_t *task,
+                                 json_t **ret_values, json_t **ret_missing, Error *reterr);
+/* Names of the plan's secrets that no source gives now. */
+_must_check_ int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing);
+/* Writes values that came with a request into the job's secrets folder (0600). */
+_must_check_ int secrets_keep(const char *state_dir, int64_t job, const json_t *values,
+                              Error *reterr);
+
+/* ---- strategy.c ---- */
+typedef struct Choice {
+        const char *strategy; /* borrowed name, or NULL: hold */
+        bool named;           /* on_failure names it for that stretch */
+        const char *stretch;  /* the on_failure entry that decided: a step's id or "default" */
+} Choice;
+
+Choice strategy_for(const Job *job, unsigned idx);
+/* The strategy's object, NULL for an undeclared `full`. -ENOENT: there is none of that name. */
+_must_check_ int strategy_find(const Job *job, const char *name, const json_t **ret);
+/* What the strategy loses if it were begun now, in words; "nothing" when nothing. Caller frees. */
+_must_check_ char *strategy_loses(const Job *job, const char *name);
+bool strategy_loses_data(const Job *job, const char *name);
+bool strategy_keeps(const Job *job, const json_t *strategy, unsigned idx);
+/* The next step to undo, or -ENOENT; `strategy` may be NULL. */
+int strategy_next(const Job *job, const json_t *strategy);
+/* Array for the API's "strategies". */
+_must_check_ int strategies_view(const Turn *t, const Job *job, json_t **ret);
+
+/* ---- forward.c, back.c, attempt-end.c, waits.c, hooks.c ---- */
+/* Moves the job by an event and queues the hooks of the state entered. */
+_must_check_ int job_enter(Turn *t, Job *job, JobEvent event);
+/* Does what can be done now; sets job->advance when there is more at once. */
+_must_check_ int job_advance(Turn *t, Job *job, Error *reterr);
+_must_check_ int forward_advance(Turn *t, Job *job, Error *reterr);
+_must_check_ int queued_advance(Turn *t, Job *job, Error *reterr);
+_must_check_ int finalise_advance(Turn *t, Job *job, Error *reterr);
+_must_check_ int back_advance(Turn *t, Job *job, Error *reterr);
+/* Sets out on the way back: closes waits, fixes the strategy. */
+_must_check_ int back_begin(Turn *t, Job *job, JobEvent event, const char *strategy,
+                            const char *why, const char *who);
+/* Records one attempt and lets it begin after the commit. 0 begun; 1 a wait was opened instead (a
+ * secret is missing); -errno it cannot begin, and nothing has changed. */
+_must_check_ int attempt_begin(Turn *t, Job *job, unsigned idx, Direction direction, Error *reterr);
+/* The same, and what cannot begin fails its step (1). Only -ENOMEM and -EPERM are errors. */
+_must_check_ int attempt_try(Turn *t, Job *job, unsigned idx, Direction direction);
+/* An attempt's end; `result` NULL: claimed and dead without one. Borrowed. */
+_must_check_ int attempt_ended(Turn *t, Job *job, unsigned idx, const json_t *result);
+void attempt_stop(Turn *t, Job *job, unsigned idx);
+void step_fail(Job *job, unsigned idx, const char *type, const char *message, const char *hint);
+void step_succeed(Job *job, unsigned idx, json_t *outputs);
+bool job_has_in_flight(const Job *job, bool hooks_too);
+
+/* A wait: steals `more` (its further members); returns its borrowed object. */
+json_t *wait_open(Job *job, const char *kind, int step, int64_t within_ms, json_t *more);
+json_t *wait_find(const Job *job, const char *id);
+json_t *wait_find_step(const Job *job, const char *kind, const char *step);
+void wait_close(Job *job, const char *id, const char *who, json_t *data);
+void waits_close_all(Job *job, const char *why);
+/* Deadlines that have passed: gates. */
+_must_check_ int waits_check(Turn *t, Job *job, Error *reterr);
+/* The earliest moment (CLOCK_BOOTTIME ms) at which the job wants to be looked at; INT64_MAX: none.
+ */
+int64_t job_wakes_at(const Job *job);
+_must_check_ int gate_open(Turn *t, Job *job, unsigned idx, Error *reterr);
+
+void hooks_queue(Job *job, const char *event);
+_must_check_ int hooks_advance(Turn *t, Job *job, Error *reterr);
+/* The hook attempt's end: again, or on with the next. */
+void hook_ended(Job *job, unsigned idx, bool ok, const char *why);
+
+/* ---- view.c ---- */
+_must_check_ int job_view(const Turn *t, const Job *job, json_t **ret);
+/* The short form for lists. */
+_must_check_ int job_view_short(const Job *job, json_t **ret);
+/* Array of the verbs allowed now. */
+json_t *job_actions(const Job *job);
+/* The failure as the API tells it, NULL when there is none. */
+json_t *job_failure(const Job *job);

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attempts in flight: starting updd-step, hearing of its end by pidfd and of its questions by
+ * inotify, and after a restart finding out what became of it. The order of looks is the protocol's:
+ * lock, result, claim. Nothing here decides: what is found goes into the queue of facts.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
+#include "api/args.h"
+#include "daemon/attempt/attempt.h"
+#include "daemon/attempt/tree.h"
+#include "daemon/engine/internal.h"
+#include "daemon/log.h"
+
+#define SPAWNS_MAX 3
+#define LOOK_AGAIN_MS 20
+#define PROGRESS_MAX (1024 * 1024)
+
+static void watch_look(Watch *w);
+
+Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n) {
+        for (unsigned i = 0; i < e->n_watches; i++) {
+                Watch *w = e->watches[i];
+
+                if (w->job == job && w->step == step && w->n == n)
+                        return w;
+        }
+        return NULL;
+}
+
+void watch_free(Watch *w) {
+        if (!w)
+                return;
+        sd_event_source_disable_unref(w->pid_source);
+        sd_event_source_disable_unref(w->progress_source);
+        sd_event_source_disable_unref(w->timer);
+        if (w->pidfd >= 0)
+                (void) close(w->pidfd);
+        if (w->dirfd >= 0)
+                (void) close(w->dirfd);
+        json_decref(w->secrets);
+        free(w->dir);
+        free(w);
+}
+
+void watches_end(Engine *e, int64_t job, unsigned step, unsigned n) {
+        for (unsigned i = 0; i < e->n_watches; i++) {
+                Watch *w = e->watches[i];
+
+                if (w->job != job || w->step != step || w->n != n)
+                        continue;
+                watch_free(w);
+                e->watches[i] = e->watches[--e->n_watches];
+                return;
+        }
+}
+
+void fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n, json_t *data) {
+        Fact *grown = realloc(e->facts, sizeof(Fact) * (e->n_facts + 1));
+
+        if (!grown) {
+                log_job_error(job, NULL,
+                              "out of memory: an attempt's news is lost until the next start");
+                json_decref(data);
+                return;
+        }
+        e->facts = grown;
+        e->facts[e->n_facts++] =
+                (Fact){.kind = kind, .job = job, .step = step, .n = n, .data = data};
+}
+
+/* ---- the end ---- */
+
+static void watch_ended(Watch *w, json_t *result) {
+        if (w->told) {
+                json_decref(result);
+                return;
+        }
+        w->told = true;
+        w->pid_source = sd_event_source_disable_unref(w->pid_source);
+        w->timer = sd_event_source_disable_unref(w->timer);
+        fact_add(w->engine, FACT_ENDED, w->job, w->step, w->n, result);
+}
+
+/* A result that the daemon writes itself, for an attempt that never began. */
+static json_t *withdrawn_result(const Watch *w) {
+        int64_t now = now_wall_ms();
+
+        return json_pack("{s:s, s:i, s:s, s:s, s:s, s:{s:s, s:s}, s:I, s:I}", "id", w->id, "n",
+                         (int) w->n, "state", "failed", "phase", "do", "reason",
+                         w->stop_wanted ? "stopped" : "spawn", "error", "type",
+                         w->stop_wanted ? "stopped" : "spawn-failed", "message",
+                         w->stop_wanted ? "It was stopped before it began"
+                                        : "updd-step could not be started",
+                         "started", (json_int_t) now, "ended", (json_int_t) now);
+}
+
+/* The daemon makes the claim itself: from then on no updd-step will act. */
+static int watch_withdraw(Watch *w) {
+        int r = attempt_claim(w->dirfd, w->id, true);
+
+        if (r == -EEXIST)
+                return r;
+        if (r >= 0 && w->pid > 0)
+                (void) kill(w->pid, SIGKILL);
+        watch_ended(w, withdrawn_result(w));
+        return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        watch_look(userdata);
+        return 0;
+}
+
+static void look_again(Watch *w, int64_t ms) {
+        w->timer = sd_event_source_disable_unref(w->timer);
+        if (sd_event_add_time_relative(w->engine->event, &w->timer, CLOCK_BOOTTIME,
+                                       (uint64_t) ms * 1000, 1000, on_timer, w) < 0)
+                log_job_error(w->job, NULL,
+                              "cannot set a timer; an attempt is looked at on restart");
+}
+
+static int on_exit_of(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        Watch *w = userdata;
+
+        w->pid_source = sd_event_source_disable_unref(w->pid_source);
+        if (w->child) {
+                siginfo_t si;
+
+                (void) waitid(P_PIDFD, (id_t) w->pidfd, &si, WEXITED | WNOHANG);
+        }
+        (void) close(TAKE_FD(w->pidfd));
+        w->pid = 0;
+        w->child = false;
+        watch_look(w);
+        return 0;
+}
+
+static int watch_pid(Watch *w, pid_t pid, bool child) {
+        int fd = pidfd_open(pid, 0), r;
+
+        if (fd < 0)
+                return -errno;
+        if (w->pidfd >= 0)
+                (void) close(w->pidfd);
+        w->pidfd = fd;
+        w->pid = pid;
+        w->child = child;
+        r = sd_event_add_io(w->engine->event, &w->pid_source, fd, EPOLLIN, on_exit_of, w);
+        return r;
+}
+
+/* Somebody holds the lock who is not ours to wait for yet: follow the pid in the claim. */
+static void watch_follow(Watch *w) {
+        json_auto_t *claim = NULL;
+        pid_t pid = 0;
+
+        if (attempt_claim_read(w->dirfd, w->id, &claim) >= 0)
+                pid = (pid_t) json_integer_value(json_object_get(claim, "pid"));
+        /* The lock was held when we looked; it must still be once the pid is pinned. */
+        if (pid <= 0 || watch_pid(w, pid, false) < 0) {
+                look_again(w, LOOK_AGAIN_MS);
+                return;
+        }
+        if (attempt_is_alive(w->dirfd) != 1) {
+                w->pid_source = sd_event_source_disable_unref(w->pid_source);
+                look_again(w, 1);
+        }
+}
+
+static void watch_start(Watch *w);
+
+/* The lock is free and there is no result: what does the claim say? */
+static void look_at_claim(Watch *w) {
+        json_auto_t *claim = NULL;
+        int r = attempt_claim_read(w->dirfd, w->id, &claim);
+
+        if (r == -ENOENT) {
+                if (w->stop_wanted || w->spawns >= SPAWNS_MAX ||
+                    now_boot_ms() - w->started > ATTEMPT_UNCLAIMED_MS) {
+                        (void) watch_withdraw(w);
+                        return;
+                }
+                watch_start(w);
+                return;
+        }
+        if (r >= 0 && streq0(args_text(claim, "by", NULL), "daemon")) {
+                watch_ended(w, withdrawn_result(w));
+                return;
+        }
+        /* Claimed and dead: decided only when none of its processes is left. */
+        if (tree_signal_marked(w->id, SIGKILL) > 0) {
+                look_again(w, LOOK_AGAIN_MS);
+                return;
+        }
+        watch_ended(w, NULL);
+}
+
+static void watch_look(Watch *w) {
+        json_t *result = NULL;
+        int r;
+
+        w->timer = sd_event_source_disable_unref(w->timer);
+        if (w->told || w->pid_source)
+                return;
+        if (attempt_is_alive(w->dirfd) == 1) {
+                watch_follow(w);
+                return;
+        }
+        r = attempt_result_read(w->dirfd, w->id, &result);
+        if (r >= 0) {
+                watch_ended(w, result);
+                return;
+        }
+        look_at_claim(w);
+}
+
+/* ---- questions ---- */
+
+static void progress_line(Watch *w, const char *line, size_t size) {
+        json_auto_t *entry = json_loadb(line, size, 0, NULL);
+        json_t *question = json_object_get(entry, "question");
+        json_t *answered = json_object_get(entry, "answered");
+        unsigned k = (unsigned) json_integer_value(json_object_get(question, "k"));
+
+        if (question && k > w->question) {
+                w->question = k;
+                fact_add(w->engine, FACT_QUESTION, w->job, w->step, w->n, json_incref(question));
+        }
+        if (answered)
+                fact_add(w->engine, FACT_GOES_ON, w->job, w->step, w->n,
+                         json_pack("{s:O}", "k", answered));
+}
+
+static void progress_read(Watch *w) {
+        _cleanup_free_ char *text = NULL;
+        size_t size = 0, at = (size_t) w->progress_at;
+
+        if (file_read(w->dirfd, "progress", PROGRESS_MAX, &text, &size) < 0)
+                return;
+        while (at < size) {
+                const char *end = memchr(text + at, '\n', size - at);
+
+                if (!end)
+                        break;
+                progress_line(w, text + at, (size_t) (end - text) - at);
+                at = (size_t) (end - text) + 1;
+        }
+        w->progress_at = (long) at;
+}
+
+static int on_progress(sd_event_source *source, const struct inotify_event *event, void *userdata) {
+        progress_read(userdata);
+        return 0;
+}
+
+static void watch_progress(Watch *w) {
+        _cleanup_free_ char *path = path_join(w->dir, "progress");
+        int fd = openat(w->dirfd, "progress", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+        if (fd >= 0)
+                (void) close(fd);
+        if (path)
+                (void) sd_event_add_inotify(w->engine->event, &w->progress_source, path, IN_MODIFY,
+                                            on_progress, w);
+        progress_read(w);
+}
+
+/* ---- the start ---- */
+
+/* A sealed memfd with the secrets, for updd-step's stdin. */
+static int secrets_fd(const json_t *secrets, int *ret_fd) {
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        fd = secrets ? memfd_create("updd-secrets", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+                     : open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        if (secrets) {
+                text = json_dumps(secrets, JSON_COMPACT);
+                if (!text)
+                        return -ENOMEM;
+                r = write_all(fd, text, strlen(text));
+                explicit_bzero(text, strlen(text));
+                if (r < 0)
+                        return r;
+                if (lseek(fd, 0, SEEK_SET) < 0 ||
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                        return -errno;
+        }
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+/* Of the daemon's environment only what a sanitizer or a loader needs goes on; steps see none of
+ * it. */
+static int spawn_environment(char *ret[static 8]) {
+        static const char *const names[] = {
+                "PATH",         "LANG",          "TZ",        "LD_LIBRARY_PATH",
+                "ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_PRELOAD"};
+        unsigned n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                const char *value = getenv(names[i]);
+
+                if (!value)
+                        continue;
+                ret[n] = strf("%s=%s", names[i], value);
+                if (ret[n])
+                        n++;
+        }
+        ret[n] = NULL;
+        return 0;
+}
+
+static int spawn_actions(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attr, int in) {
+        sigset_t none, all;
+        int r;
+
+        (void) sigemptyset(&none);
+        (void) sigfillset(&all);
+        r = posix_spawn_file_actions_adddup2(actions, in, STDIN_FILENO);
+        if (r == 0)
+                r = posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null", O_WRONLY,
+                                                     0);
+        if (r == 0)
+                r = posix_spawnattr_setsigmask(attr, &none);
+        if (r == 0)
+                r = posix_spawnattr_setsigdefault(attr, &all);
+        if (r == 0)
+                r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
+                                                           POSIX_SPAWN_SETSIGDEF);
+        return -r;
+}
+
+/* updd-step in a session of its own: it outlives the daemon, whose child it is only so that the pid
+ * cannot be taken by another before a pidfd holds it. */
+static int spawn(Watch *w, pid_t *ret) {
+        char *argv[] = {
+                w->engine->step_program, (char *) "--dir", w->dir, (char *) "--id", w->id, NULL};
+        _cleanup_close_ int in = -EBADF;
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attr;
+        char *env[8];
+        int r;
+
+        r = secrets_fd(w->secrets, &in);
+        if (r < 0)
+                return r;
+        (void) posix_spawn_file_actions_init(&actions);
+        (void) posix_spawnattr_init(&attr);
+        r = spawn_environment(env);
+        if (r >= 0)
+                r = spawn_actions(&actions, &attr, in);
+        if (r >= 0)
+                r = -posix_spawn(ret, w->engine->step_program, &actions, &attr, argv, env);
+        (void) posix_spawn_file_actions_destroy(&actions);
+        (void) posix_spawnattr_destroy(&attr);
+        for (unsigned i = 0; env[i]; i++)
+                free(env[i]);
+        return r;
+}
+
+static void watch_start(Watch *w) {
+        pid_t pid = 0;
+        int r;
+
+        w->spawns++;
+        r = spawn(w, &pid);
+        if (r >= 0)
+                r = watch_pid(w, pid, true);
+        if (r >= 0)
+                return;
+        log_job_warning(w->job, NULL, "cannot start updd-step: %s", strerror(-r));
+        if (w->spawns >= SPAWNS_MAX)
+                (void) watch_withdraw(w);
+        else
+                look_again(w, 1000);
+}
+
+static Watch *watch_new(Engine *e, const Job *job, unsigned step) {
+        Watch **grown = realloc(e->watches, sizeof(Watch *) * (e->n_watches + 1));
+        const StepState *s = &job->steps[step];
+        Watch *w;
+
+        if (!grown)
+                return NULL;
+        e->watches = grown;
+        w = calloc(1, sizeof(Watch));
+        if (!w)
+                return NULL;
+        w->engine = e;
+        w->job = job->id;
+        w->step = step;
+        w->n = s->attempts;
+        w->dirfd = w->pidfd = -EBADF;
+        w->stop_wanted = s->stop_wanted;
+        w->started = now_boot_ms();
+        memcpy(w->id, s->id, sizeof(w->id));
+        w->dir = attempt_dir(e->state_dir, job, step, s->attempts);
+        if (!w->dir) {
+                watch_free(w);
+                return NULL;
+        }
+        e->watches[e->n_watches++] = w;
+        return w;
+}
+
+static void watch_broken(Watch *w, int r) {
+        json_t *result = withdrawn_result(w);
+
+        log_job_error(w->job, NULL, "cannot prepare %s: %s", w->dir, strerror(-r));
+        (void) json_putf(json_object_get(result, "error"), "message",
+                         "The attempt's folder cannot be written: %s", strerror(-r));
+        watch_ended(w, result);
+}
+
+void watch_spawn(Engine *e, const Job *job, Effect *effect) {
+        Watch *w = watch_new(e, job, effect->step);
+        int r;
+
+        if (!w) {
+                log_job_error(job->id, NULL, "out of memory; the step begins at the next start");
+                return;
+        }
+        w->secrets = TAKE(effect->secrets);
+        r = attempt_open(w->dir, true, &w->dirfd);
+        if (r >= 0)
+                r = attempt_task_write(w->dirfd, effect->task);
+        if (r < 0) {
+                watch_broken(w, r);
+                return;
+        }
+        watch_progress(w);
+        watch_start(w);
+}
+
+/* What a spawn that never happened, or never claimed, needs once more. */
+static int rebuild(Engine *e, const Job *job, Watch *w) {
+        Turn t = {.state_dir = e->state_dir};
+        json_auto_t *task = NULL, *missing = NULL, *names = json_array();
+        const char *name;
+        json_t *value;
+        int r;
+
+        r = task_build(&t, job, w->step, (Direction) job->steps[w->step].direction, &task, NULL);
+        if (r >= 0)
+                r = secrets_resolve(&t, job, task, &w->secrets, &missing, NULL);
+        if (r < 0)
+                return r;
+        json_object_foreach (w->secrets, name, value) {
+                (void) json_array_append_new(names, json_string(name));
+        }
+        (void) json_object_set(task, "secrets", names);
+        value = json_array_get(json_object_get(job->steps[w->step].more, "pending"), 0);
+        if (value)
+                (void) json_object_set(task, "event", value);
+        return attempt_task_write(w->dirfd, task);
+}
+
+void watch_attach(Engine *e, const Job *job, unsigned step) {
+        Watch *w = watch_new(e, job, step);
+        json_t *answered = json_object_get(job->steps[step].more, "answered"), *k;
+        json_auto_t *claim = NULL;
+        size_t i;
+        int r;
+
+        if (!w)
+                return;
+        r = attempt_open(w->dir, true, &w->dirfd);
+        if (r >= 0 && attempt_claim_read(w->dirfd, w->id, &claim) == -ENOENT)
+                r = rebuild(e, job, w);
+        if (r < 0) {
+                watch_broken(w, r);
+                return;
+        }
+        json_array_foreach (answered, i, k) {
+                r = attempt_answer_deliver(w->dirfd, (unsigned) json_integer_value(k));
+                if (r < 0)
+                        log_job_warning(job->id, NULL, "cannot deliver an answer: %s",
+                                        strerror(-r));
+        }
+        watch_progress(w);
+        if (w->stop_wanted)
+                watch_stop(e, job->id, step);
+        watch_look(w);
+}
+
+void watch_stop(Engine *e, int64_t job, unsigned step) {
+        for (unsigned i = 0; i < e->n_watches; i++) {
+                Watch *w = e->watches[i];
+                int r;
+
+                if (w->job != job || w->step != step || w->told)
+                        continue;
+                w->stop_wanted = true;
+                if (w->dirfd < 0)
+                        continue;
+                r = attempt_stop_write(w->dirfd, "the daemon was asked to");
+                if (r < 0)
+                        log_job_warning(job, NULL, "cannot write a stop file: %s", strerror(-r));
+                if (watch_withdraw(w) == -EEXIST && w->pidfd >= 0)
+                        (void) pidfd_send_signal(w->pidfd, SIGTERM, NULL, 0);
+        }
+}
+
+void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k) {
+        for (unsigned i = 0; i < e->n_watches; i++) {
+                Watch *w = e->watches[i];
+                int r;
+
+                if (w->job != job || w->step != step || w->dirfd < 0)
+                        continue;
+                r = attempt_answer_deliver(w->dirfd, k);
+                if (r < 0)
+                        log_job_warning(job, NULL, "cannot deliver an answer: %s", strerror(-r));
+        }
+}
