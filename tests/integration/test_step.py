@@ -264,6 +264,41 @@ def test_the_first_failing_op_ends_the_attempt(step, script):
     assert (step.cwd / "order").read_text() == "0\n1\n"
 
 
+# ---- verify and probe ---------------------------------------------------------------------------
+
+
+def path_check(path, **more):
+    return {"check": "path", "args": {"path": str(path)}, **more}
+
+
+def test_a_failed_verification_fails_what_was_done(step):
+    good = step.do("a", "run", {"argv": ["touch", "made"]},
+                   verify=[path_check(step.cwd / "made", name="it was made")])
+    assert (good["state"], good["phase"]) == ("done", "verify")
+    assert [c["ok"] for c in good["checks"]] == [True]
+    bad = step.do("b", "run", {"argv": ["true"]}, verify=[
+        path_check(step.cwd / "no", name="it is there", hint="make it"),
+        path_check(step.cwd / "made"), path_check("relative-to-the-op")])
+    assert (bad["state"], bad["phase"], bad["reason"]) == ("failed", "verify", "check")
+    assert [c["ok"] for c in bad["checks"]] == [False, True, False]
+    assert bad["checks"][0]["hint"] == "make it" and "it is there" in bad["error"]["message"]
+    assert "op" not in bad
+
+
+def test_a_probe_tells_whether_it_happened(step):
+    checks = [path_check(step.cwd / "made")]
+    assert step.attempt("s", [], "probe", {"probe": checks})["state"] == "failed"
+    (step.cwd / "made").touch()
+    result = step.attempt("s", [], "probe", {"probe": checks})
+    assert (result["state"], result["phase"]) == ("done", "probe")
+
+
+def test_an_override_that_was_given_is_recorded(step):
+    result = step.do("s", "run", {"argv": ["true"]}, overrides=["stale"],
+                     verify=[path_check(step.cwd / "no", override="stale")])
+    assert result["state"] == "done" and result["checks"][0]["overridden"] is True
+
+
 # ---- the log -------------------------------------------------------------------------------------
 
 
