@@ -139,6 +139,16 @@ static int64_t writes_since(const Job *job, const json_t *strategy) {
         return since;
 }
 
+/* Does the engine itself see when data is at risk? Only where an undo of the plan restores. */
+static bool plan_restores(const Job *job) {
+        for (unsigned i = 0; i < job->def->n_steps; i++)
+                if (list_restores(json_object_get(job->def->steps[i].norm, "undo")))
+                        return true;
+        return false;
+}
+
+/* What the plan says of `full` counts once something may have been written; where no undo restores
+ * nobody can see when that is, so then it counts from the start. */
 bool strategy_loses_data(const Job *job, const char *name) {
         const json_t *strategy = NULL;
         const char *said;
@@ -148,7 +158,8 @@ bool strategy_loses_data(const Job *job, const char *name) {
         said = args_text(strategy, "loses", NULL);
         if (said)
                 return !streq(said, "nothing") &&
-                       (!streq(name, "full") || writes_since(job, strategy) > 0);
+                       (!streq(name, "full") || !plan_restores(job) ||
+                        writes_since(job, strategy) > 0);
         return writes_since(job, strategy) > 0;
 }
 

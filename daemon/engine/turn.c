@@ -332,7 +332,9 @@ static int slot_add(Engine *e, Job *job) {
 static void slot_remove(Engine *e, Slot *slot) {
         job_free(slot->job);
         free(slot->json);
-        memmove(slot, slot + 1, sizeof(Slot) * (size_t) (&e->slots[e->n_slots] - (slot + 1)));
+        if (slot + 1 < &e->slots[e->n_slots])
+                memmove(slot, slot + 1,
+                        sizeof(Slot) * (size_t) (&e->slots[e->n_slots] - (slot + 1)));
         e->n_slots--;
 }
 
@@ -440,12 +442,16 @@ static void drop_facts(Engine *e, unsigned n) {
                         watches_end(e, fact->job, fact->step, fact->n);
                 json_decref(fact->data);
         }
-        memmove(e->facts, e->facts + n, sizeof(Fact) * (e->n_facts - n));
+        if (n > 0)
+                if (n > 0)
+                memmove(e->facts, e->facts + n, sizeof(Fact) * (e->n_facts - n));
         e->n_facts -= n;
 }
 
 static void drop_calls(Engine *e, unsigned n) {
-        memmove(e->calls, e->calls + n, sizeof(Call *) * (e->n_calls - n));
+        if (n > 0)
+                if (n > 0)
+                memmove(e->calls, e->calls + n, sizeof(Call *) * (e->n_calls - n));
         e->n_calls -= n;
 }
 
