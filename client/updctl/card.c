@@ -82,17 +82,33 @@ static void put_inputs(const Screen *s, const json_t *plan, const json_t *inputs
         }
 }
 
-static void put_secret_names(const Screen *s, const json_t *plan) {
+/* Where a secret may come from. Caller frees. */
+static char *secret_sources(const json_t *secret) {
+        static const char *const keys[] = {"credential", "env_file", "file"};
+        const char *variable = get_text(secret, "env");
+        _cleanup_free_ char *line = join_texts(json_object_get(secret, "sources"), ", ");
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                _cleanup_free_ char *before = line;
+                const char *value = get_text(secret, keys[i]);
+
+                line = value ? strf("%s%s%s %s", before ? before : "", before ? ", " : "", keys[i],
+                                    value)
+                             : TAKE(before);
+        }
+        return strf("%s%s%s%s", line ? line : "", line && variable ? "; " : "",
+                    variable ? "your variable " : "", variable ? variable : "");
+}
+
+static void put_secret_names(const Screen *s, const json_t *plan, const json_t *inputs) {
         json_t *secret;
         const char *name;
         bool first = true;
 
         json_object_foreach (json_object_get(plan, "secrets"), name, secret) {
-                const char *variable = get_text(secret, "env");
-                _cleanup_free_ char *sources = join_texts(json_object_get(secret, "sources"), ", ");
-                _cleanup_free_ char *text =
-                        strf("%s%s%s%s%s", name, sources ? " from " : "", sources ? sources : "",
-                             variable ? "; your variable " : "", variable ? variable : "");
+                _cleanup_free_ char *sources = secret_sources(secret);
+                _cleanup_free_ char *filled = fill_inputs(plan, inputs, sources);
+                _cleanup_free_ char *text = strf("%s from %s", name, filled ? filled : "");
 
                 put_label(s, first ? "secrets" : "", PLAIN, text);
                 first = false;
@@ -104,8 +120,7 @@ static void put_plan_step(const Screen *s, size_t n, const json_t *plan, const j
         const char *title = get_text(step, "title"), *summary = get_text(step, "summary");
         const char *verb = get_text(step, "verb"), *what = title ? title : summary ? summary : verb;
         _cleanup_free_ char *number = strf("%zu.", n), *text = fill_inputs(plan, inputs, what);
-        _cleanup_free_ char *id =
-                strf("%s%s", get_text(step, "parent") ? "  " : "", get_text(step, "id"));
+        _cleanup_free_ char *id = strf("%s%s", get_text(step, "parent") ? "  " : "", step_of(step));
 
         put_cells(s, 2, {DIM, -3, number}, {PLAIN, 18, id}, {NOTE, 9, verb},
                   {DIM, 0, what == verb ? "" : text});
@@ -189,7 +204,7 @@ void put_card(const Screen *s, const json_t *plan, const json_t *inputs, bool dr
         put_label(s, "target", PLAIN, target);
         put_label(s, "expected", PLAIN, expected);
         put_inputs(s, plan, inputs);
-        put_secret_names(s, plan);
+        put_secret_names(s, plan, inputs);
         put_plan_steps(s, plan, inputs);
         put_gates(s, plan, inputs);
         put_ways_back(s, plan);

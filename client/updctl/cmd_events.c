@@ -16,7 +16,7 @@ static void put_event(const Screen *s, const json_t *event) {
 
         if (json_object_size(details) > 0)
                 data = json_dumps(details, JSON_COMPACT);
-        step = strf("%s%s", get_text(event, "step") ? get_text(event, "step") : "",
+        step = strf("%s%s", get_text(event, "step") ? step_of(event) : "",
                     attempt > 1 ? " (again)" : "");
         put_cells(s, 0, {DIM, -4, seq}, {DIM, 8, clock}, {BOLD, 16, get_text(event, "type")},
                   {PLAIN, 14, step}, {NOTE, 0, get_text(event, "by")}, {DIM, 0, data});

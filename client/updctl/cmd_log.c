@@ -154,7 +154,7 @@ static int show_attempts(Ctl *ctl, const json_t *job, json_t *shown, bool follow
                 const char *id = get_text(step, "id");
                 int r;
 
-                put(ctl->out, BOLD, "== %s%s", id, n > 1 ? "" : " ==\n");
+                put(ctl->out, BOLD, "== %s%s", step_of(step), n > 1 ? "" : " ==\n");
                 if (n > 1)
                         put(ctl->out, BOLD, ", attempt %u ==\n", n);
                 r = stream(ctl, (Source){.job = get_int(job, "id"),
@@ -216,6 +216,17 @@ static int pick_job_and_step(Ctl *ctl, Response *job, const char **ret_step) {
         return pick_job(ctl, first, job);
 }
 
+/* The step's id: the daemon's own steps are shown without their "@". Borrowed from the job. */
+static const char *step_id(const json_t *job, const char *word) {
+        json_t *step;
+        size_t i;
+
+        json_array_foreach (json_object_get(job, "steps"), i, step)
+                if (streq(word, get_text(step, "id") ? step_of(step) : ""))
+                        return get_text(step, "id");
+        return word;
+}
+
 int cmd_log(Ctl *ctl) {
         const char *attempt = args_value(ctl->args, OPT_ATTEMPT);
         _cleanup_response_ Response job = RESPONSE_INIT;
@@ -235,7 +246,9 @@ int cmd_log(Ctl *ctl) {
         if (!source.step && (attempt || ctl->json))
                 return tell(ctl, EXIT_USAGE, "name the step: updctl log %" PRId64 " STEP",
                             source.job);
-        if (!source.step)
+        if (source.step)
+                source.step = step_id(job.json, source.step);
+        else
                 return show_all(ctl, &job, source.follow);
         return ctl->json ? put_log_json(ctl, &source) : stream(ctl, source);
 }

@@ -23,7 +23,7 @@ static void put_interrupted(const Screen *s, const json_t *job) {
                 when = at > 0 ? when_text(at) : NULL;
                 if (streq0(state, "interrupted") || streq0(state, "failed") ||
                     streq0(state, "undo_failed"))
-                        put(s, PLAIN, "  %s %s%s%s\n", get_text(step, "id"),
+                        put(s, PLAIN, "  %s %s%s%s\n", step_of(step),
                             streq0(state, "undo_failed") ? "could not be undone"
                             : streq0(state, "failed")    ? "failed"
                                                          : "was interrupted",
@@ -41,7 +41,7 @@ static void put_running(const Screen *s, const json_t *job) {
                 _cleanup_free_ char *span = from > 0 ? span_text(now_wall_ms() - from) : NULL;
 
                 if (streq0(state, "running") || streq0(state, "undoing"))
-                        put(s, PLAIN, "  %s is %s%s%s\n", get_text(step, "id"),
+                        put(s, PLAIN, "  %s is %s%s%s\n", step_of(step),
                             streq(state, "running") ? "running" : "being undone",
                             span ? " for " : "", span ? span : "");
         }

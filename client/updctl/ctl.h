@@ -56,7 +56,8 @@ bool wait_is_gate(const json_t *wait);
 bool wait_is_question(const json_t *wait);
 bool wait_can_retry(const json_t *wait);
 bool wait_can_skip(const json_t *wait);
-const char *step_of(const json_t *wait); /* its step, or its id */
+/* Its step, or its id, as people read it: the daemon's own steps are called "@checks", "@then". */
+const char *step_of(const json_t *object);
 
 /* ---- screens (show_*.c) ---- */
 void put_job(Ctl *ctl, const Screen *s, const json_t *job);

@@ -141,7 +141,7 @@ static void put_left_steps(const Screen *s, const json_t *job) {
 
         json_array_foreach (json_object_get(job, "steps"), i, step)
                 if (get_text(step, "left"))
-                        put(s, PLAIN, "  left as is: %s (%s)\n", get_text(step, "id"),
+                        put(s, PLAIN, "  left as is: %s (%s)\n", step_of(step),
                             get_text(step, "left"));
 }
 

@@ -122,10 +122,11 @@ bool wait_can_skip(const json_t *wait) {
         return can ? array_has(can, "skip") : streq0(get_text(wait, "kind"), "retry-or-skip");
 }
 
-const char *step_of(const json_t *wait) {
-        const char *step = get_text(wait, "step"), *id = get_text(wait, "id");
+const char *step_of(const json_t *object) {
+        const char *step = get_text(object, "step"), *id = get_text(object, "id");
+        const char *name = step ? step : id ? id : "";
 
-        return step ? step : id ? id : "";
+        return name + (*name == '@');
 }
 
 static int tell_several(Ctl *ctl, const json_t *waits, WaitFits fits) {

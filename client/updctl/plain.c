@@ -18,7 +18,7 @@ typedef struct EventLook {
 } EventLook;
 
 static const EventLook looks[] = {
-        {"checks_passed", "passed", GOOD},    {"checks_refused", "refused", BAD},
+
         {"step_done", "done", GOOD},          {"step_failed", "failed", BAD},
         {"step_skipped", "skipped", DIM},     {"step_interrupted", "broken", BAD},
         {"step_retry", "again", WARN},        {"step_undone", "undone", WARN},
@@ -59,8 +59,8 @@ static char *took_text(const Follow *f, const json_t *event) {
 
 /* What the event says beyond its type. Borrowed, or NULL. */
 static const char *event_message(const json_t *event) {
-        static const char *const keys[] = {"message", "why",  "text", "decision",
-                                           "item",    "note", "name"};
+        static const char *const keys[] = {"message", "decided", "why",   "because",
+                                           "reason",  "item",    "check", "when"};
         const json_t *data = json_object_get(event, "data");
         const char *text = get_text(json_object_get(data, "error"), "message");
 
@@ -71,7 +71,8 @@ static const char *event_message(const json_t *event) {
 
 static void put_event(const Follow *f, const json_t *event) {
         const Screen *s = f->ctl->out;
-        const char *type = get_text(event, "type"), *step = get_text(event, "step");
+        const char *type = get_text(event, "type");
+        const char *step = get_text(event, "step") ? step_of(event) : NULL;
         const EventLook *look = event_look(type);
         _cleanup_free_ char *clock = clock_text(get_time(event, "time"));
         _cleanup_free_ char *took = took_text(f, event);
@@ -87,11 +88,9 @@ static void put_event(const Follow *f, const json_t *event) {
                 return;
         }
         put(s, look->style, "%-8s", look->word);
-        put(s, PLAIN, "%s%s%s%s\n",
-            step                         ? step
-            : startswith(type, "checks") ? "checks"
-                                         : "",
-            message && step ? ": " : "", message ? message : "", took ? took : "");
+        /* Of several lines the first: a failure is told whole at the end. */
+        put(s, PLAIN, "%s%s%.*s%s\n", step ? step : "", message && step ? ": " : "",
+            message ? (int) strcspn(message, "\n") : 0, message ? message : "", took ? took : "");
 }
 
 static void put_new_waits(Follow *f) {
@@ -157,7 +156,8 @@ void plain_tick(Follow *f) {
                 f->running = strdup(id);
                 put(f->ctl->out, DIM, "%s ", clock);
                 put(f->ctl->out, NOTE, "%-8s", state);
-                put(f->ctl->out, PLAIN, "%s%s%s\n", id, note ? ": " : "", note ? note : "");
+                put(f->ctl->out, PLAIN, "%s%s%s\n", step_of(step), note ? ": " : "",
+                    note ? note : "");
                 (void) fflush(f->ctl->out->f);
                 return;
         }

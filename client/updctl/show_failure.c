@@ -46,10 +46,21 @@ static void put_left(const Screen *s, const json_t *left) {
         }
 }
 
-static void put_failure_head(const Screen *s, const json_t *failure) {
+static bool any_bad_check(const json_t *step) {
+        json_t *check;
+        size_t i;
+
+        json_array_foreach (json_object_get(step, "checks"), i, check)
+                if (!get_bool(check, "ok") && !get_bool(check, "warn") &&
+                    !get_bool(check, "overridden"))
+                        return true;
+        return false;
+}
+
+static void put_failure_head(const Screen *s, const json_t *failure, bool has_bad_check) {
         const char *message = get_text(failure, "message"), *phase = get_text(failure, "phase");
         bool undo = streq0(get_text(failure, "direction"), "undo");
-        const char *step = get_text(failure, "step");
+        const char *step = get_text(failure, "step") ? step_of(failure) : NULL;
         bool checks = streq0(phase, "checks");
 
         put(s, BAD, "\n%s%s %s\n", undo ? "the undo of " : "",
@@ -57,7 +68,8 @@ static void put_failure_head(const Screen *s, const json_t *failure) {
             : checks ? "the checks"
                      : "the job",
             get_bool(failure, "interrupted") ? "was interrupted" : "failed");
-        if (message)
+        /* Checks say by themselves, below, what is not as it should be. */
+        if (message && !has_bad_check)
                 put_text(s, 2, "", BOLD, message);
 }
 
@@ -69,9 +81,10 @@ void put_failure(const Screen *s, const json_t *job) {
 
         if (!json_is_object(failure))
                 return;
-        put_failure_head(s, failure);
+        put_failure_head(s, failure, any_bad_check(row));
         put_checks(s, row, true);
-        put_tail(s, "last lines of", step ? step : "", json_object_get(failure, "tail"));
+        put_tail(s, "last lines of", step ? step_of(failure) : "",
+                 json_object_get(failure, "tail"));
         json_object_foreach (json_object_get(failure, "services"), service, lines)
                 put_tail(s, "log of service", service, lines);
         if (hint)
@@ -101,7 +114,7 @@ char *loses_text(const json_t *strategy) {
         int64_t since = get_time(lost, "since"), ms;
         _cleanup_free_ char *when = NULL, *length = NULL;
 
-        if (since == 0)
+        if (since == 0 || streq0(loses, "nothing"))
                 return strf("%s", loses ? loses : "not said");
         when = when_text(since);
         length =

@@ -109,10 +109,12 @@ static void put_gate(const Screen *s, int64_t id, const json_t *wait) {
 }
 
 static void put_choice(const Screen *s, int64_t id, const json_t *wait) {
-        const char *why = get_text(wait, "why");
+        const char *why = get_text(wait, "why"), *message = get_text(wait, "message");
 
         if (why)
                 put_text(s, 2, "", PLAIN, why);
+        if (!isempty(message))
+                put_text(s, 2, "", BOLD, message);
         if (wait_can_retry(wait))
                 put(s, NOTE, "  updctl retry %" PRId64 "\n", id);
         if (wait_can_skip(wait))

@@ -64,23 +64,29 @@ static char *step_detail(const json_t *step) {
         return strdup(title ? title : "");
 }
 
+/* "git: checkout=v2.0, fetch=origin", what a dry run would have done. */
 static void put_would(const Screen *s, const json_t *step) {
-        const json_t *would = json_object_get(step, "would");
+        const json_t *would = json_object_get(step, "would"), *args;
+        _cleanup_free_ char *line = NULL;
+        const char *verb = get_text(would, "verb"), *key;
         json_t *value;
-        const char *key;
 
-        json_object_foreach ((json_t *) would, key, value) {
-                _cleanup_free_ char *text = value_text(value), *label = strf("%s: ", key);
+        args = verb ? json_object_get(would, "args") : would;
+        line = json_is_object(args) ? strf("would %s:", verb ? verb : "do") : NULL;
+        json_object_foreach ((json_t *) args, key, value) {
+                _cleanup_free_ char *text = value_text(value), *before = line;
 
-                put_text(s, 7, label ? label : "", DIM, text ? text : "");
+                line = strf("%s %s=%s", before ? before : "", key, text ? text : "");
         }
+        if (line)
+                put_text(s, 5, "", DIM, line);
 }
 
 static void put_step(const Screen *s, const json_t *step) {
         const StepLook *look = step_look(step);
         bool child = get_text(step, "parent") != NULL;
         _cleanup_free_ char *span = step_span(step), *detail = step_detail(step);
-        _cleanup_free_ char *id = strf("%s%s", child ? "  " : "", get_text(step, "id"));
+        _cleanup_free_ char *id = strf("%s%s", child ? "  " : "", step_of(step));
         int room = s->width > 0 ? MAX(s->width - 2 - 1 - 2 - 18 - 2 - 2 - 8, 8) : 40;
         bool bad = look->style == BAD;
 

@@ -759,3 +759,34 @@ def test_another_machine_is_reached_through_ssh_which_ends_with_updctl(fake, tmp
     failed_ssh = ctl("/nonexistent", "-H", "root@far", "status", code=7,
                      PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
     assert "no route to host" in failed_ssh.stderr and "root@far" in failed_ssh.stderr
+
+
+# ---- the daemon's own steps, checks, dry runs -------------------------------------------------------
+
+
+def checks(*results):
+    return step("@checks", "failed", phase="checks", attempts=1, started=stamp(3), ended=stamp(2),
+                checks=list(results), error={"type": "check", "message": "a: too old; b: gone"})
+
+
+def test_checks_that_refuse_are_told_together_each_with_its_hint(fake):
+    bad = checks({"name": "python3", "check": "tool", "ok": False, "message": "3.8 is older than 3.10",
+                  "hint": "apt install python3"},
+                 {"name": "disk", "check": "disk", "ok": True},
+                 {"name": "backup", "check": "path", "ok": False, "message": "is 30 h old", "warn": True})
+    fake.put(failed(steps=[bad], failure={"step": "@checks", "phase": "checks", "direction": "do",
+                                          "message": "python3: 3.8 is older than 3.10", "tail": [],
+                                          "services": {}, "next": []}))
+    said = ctl(fake, "status", "42", code=3).stdout
+    assert "checks failed\n    NOT  python3: 3.8 is older than 3.10\n         hint: apt install" in said
+    assert "    warn  backup: is 30 h old\n" in said and "disk" not in said and "@" not in said
+    fake.logs[42, "@checks"] = (b"looked\n", False)
+    fake.logs[42, "%40checks"] = fake.logs[42, "@checks"]
+    assert ctl(fake, "log", "42", "checks", code=0).stdout == "looked\n"
+
+
+def test_a_dry_run_shows_each_action_with_its_values(fake):
+    would = {"verb": "git", "args": {"checkout": "v2.0", "fetch": "origin"}}
+    fake.put(job(state="succeeded", ended=stamp(), dry_run=True, steps=[step("code", "done", would=would)]))
+    said = ctl(fake, "status", "42", code=0).stdout
+    assert "would git: checkout=v2.0 fetch=origin\n" in said and "succeeded (dry run)" in said
