@@ -433,6 +433,18 @@ static const JobCall job_calls[_CALL_KIND_MAX] = {
         [CALL_ABANDON] = call_abandon,   [CALL_FINALISE] = call_finalise,
 };
 
+/* A job of the history exists, but nothing can be asked of it any more. */
+static int refuse_history(int64_t id, const JobView *view, Error *reterr) {
+        json_auto_t *job = json_loadb(view->json, view->size, 0, NULL);
+        int r = error_set(reterr, EPERM, "not-now",
+                          "Job %lld has ended; nothing can be asked of it any more",
+                          (long long) id);
+
+        error_detail(reterr, "state", json_incref(json_object_get(job, "state")));
+        error_detail(reterr, "actions", json_array());
+        return r;
+}
+
 int call_handle(Batch *b, Call *call, Reply *reply) {
         Job *job;
         int r;
@@ -445,14 +457,8 @@ int call_handle(Batch *b, Call *call, Reply *reply) {
         if (!job) {
                 JobView view;
 
-                /* A job of the history exists, but nothing can be asked of it any more. */
-                if (engine_job_view(b->engine, call->job, &view) >= 0) {
-                        r = error_set(&reply->error, EPERM, "not-now",
-                                      "Job %lld has ended; nothing can be asked of it any more",
-                                      (long long) call->job);
-                        error_detail(&reply->error, "actions", json_array());
-                        return r;
-                }
+                if (engine_job_view(b->engine, call->job, &view) >= 0)
+                        return refuse_history(call->job, &view, &reply->error);
                 return error_set(&reply->error, ENOENT, "no-such-job", "There is no job %lld",
                                  (long long) call->job);
         }

@@ -102,8 +102,8 @@ static int add_thens(JobDef *def) {
                 if (json_array_size(then) == 0)
                         continue;
                 r = add_made(def, strf("@then.%s", name),
-                             json_pack("{s:s, s:s, s:{s:O}}", "id", "@then", "verb", "then",
-                                       "args", "list", then),
+                             json_pack("{s:s, s:s, s:{s:O}}", "id", "@then", "verb", "then", "args",
+                                       "list", then),
                              PHASE_THEN);
                 if (r < 0)
                         return r;

@@ -268,7 +268,8 @@ int engine_loop(Engine *e) {
                 r = sd_event_run(e->event, work && !e->sick ? 0 : UINT64_MAX);
                 work = engine_has_work(e);
                 /* What else is ready shares the commit. */
-                while (r > 0 && work && !e->sick && ++n < EVENTS_MAX)
+                while (r > 0 && work && !e->sick && ++n < EVENTS_MAX &&
+                       sd_event_get_state(e->event) != SD_EVENT_FINISHED)
                         r = sd_event_run(e->event, 0);
                 if (r < 0)
                         return r;

@@ -157,9 +157,8 @@ bool strategy_loses_data(const Job *job, const char *name) {
                 return true;
         said = args_text(strategy, "loses", NULL);
         if (said)
-                return !streq(said, "nothing") &&
-                       (!streq(name, "full") || !plan_restores(job) ||
-                        writes_since(job, strategy) > 0);
+                return !streq(said, "nothing") && (!streq(name, "full") || !plan_restores(job) ||
+                                                   writes_since(job, strategy) > 0);
         return writes_since(job, strategy) > 0;
 }
 

@@ -444,14 +444,14 @@ static void drop_facts(Engine *e, unsigned n) {
         }
         if (n > 0)
                 if (n > 0)
-                memmove(e->facts, e->facts + n, sizeof(Fact) * (e->n_facts - n));
+                        memmove(e->facts, e->facts + n, sizeof(Fact) * (e->n_facts - n));
         e->n_facts -= n;
 }
 
 static void drop_calls(Engine *e, unsigned n) {
         if (n > 0)
                 if (n > 0)
-                memmove(e->calls, e->calls + n, sizeof(Call *) * (e->n_calls - n));
+                        memmove(e->calls, e->calls + n, sizeof(Call *) * (e->n_calls - n));
         e->n_calls -= n;
 }
 
