@@ -143,7 +143,9 @@ class Daemon:
         connection = UnixConnection(self.socket, timeout * SLOW)
         try:
             send = dict(headers or {})
-            if body is not None and not isinstance(body, (str, bytes)):
+            if isinstance(body, str):
+                body = body.encode()
+            elif body is not None and not isinstance(body, bytes):
                 body = json.dumps(body)
                 send.setdefault("Content-Type", "application/json")
             connection.request(method, path, body=body, headers=send)
