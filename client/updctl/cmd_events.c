@@ -5,7 +5,6 @@
 #include "client/updctl/ctl.h"
 
 #define PAGE 200
-#define POLL_S 30
 
 static void put_event(const Screen *s, const json_t *event) {
         _cleanup_free_ char *seq = strf("%" PRId64, get_int(event, "seq"));
@@ -53,23 +52,6 @@ static int show_new(Ctl *ctl, int64_t job, int64_t *after, json_t *all) {
                 if (i < PAGE)
                         return 0;
         }
-}
-
-/* Waits for the job to change. */
-static int next_change(Ctl *ctl, Response *job) {
-        _cleanup_free_ char *path = strf("/v1/jobs/%" PRId64, get_int(job->json, "id"));
-        _cleanup_response_ Response next = RESPONSE_INIT;
-        int r;
-
-        r = ctl_call(ctl,
-                     &(Request){.method = "GET", .path = path, .etag = job->etag, .wait_s = POLL_S},
-                     &next);
-        if (r > 0 || next.status == 304)
-                return r;
-        response_done(job);
-        *job = next;
-        next = RESPONSE_INIT;
-        return 0;
 }
 
 int cmd_events(Ctl *ctl) {

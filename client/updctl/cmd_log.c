@@ -6,13 +6,14 @@
 #include "api/text.h"
 #include "client/updctl/ctl.h"
 
-#define POLL_S 30
+#define PAGE 200
 #define PAUSE_NS (300 * 1000 * 1000)
 
 /* Off a terminal the log comes out byte for byte. On one it is cleaned line by line: an incomplete
  * line is held back, for an escape sequence may be cut in two. */
 typedef struct Sink {
         const Screen *s;
+        const char *heading; /* said before the first byte, or NULL */
         char *held;
         size_t n_held;
 } Sink;
@@ -29,6 +30,10 @@ static void sink_write(Sink *sink, const char *text, size_t size) {
         _cleanup_free_ char *all = NULL;
         size_t whole;
 
+        if (size > 0 && sink->heading) {
+                put(sink->s, BOLD, "%s\n", sink->heading);
+                sink->heading = NULL;
+        }
         if (!sink->s->tty) {
                 (void) fwrite(text, 1, size, sink->s->f);
                 return;
@@ -56,7 +61,7 @@ typedef struct Source {
         const char *step;
         unsigned attempt; /* 0: the newest */
         bool follow;
-        bool quiet; /* a log that is not there is no fault */
+        const char *heading; /* or NULL; a log that has one may be missing */
 } Source;
 
 static int fetch(Ctl *ctl, const Source *source, int64_t offset, Response *ret) {
@@ -72,12 +77,12 @@ static int fetch(Ctl *ctl, const Source *source, int64_t offset, Response *ret) 
                         &error) < 0)
                 return tell_error(ctl, EXIT_UNREACHABLE, &error);
         if (ret->status >= 400)
-                return source->quiet ? EXIT_REFUSED : tell_problem(ctl, ret);
+                return source->heading ? EXIT_REFUSED : tell_problem(ctl, ret);
         return 0;
 }
 
 static int stream(Ctl *ctl, Source source) {
-        Sink sink = {.s = ctl->out};
+        Sink sink = {.s = ctl->out, .heading = source.heading};
         int64_t offset = 0;
         int r;
 
@@ -121,79 +126,64 @@ static int put_log_json(Ctl *ctl, const Source *source) {
         return put_json_value(ctl, document);
 }
 
-static unsigned attempts_of(const json_t *step) {
-        return (unsigned) MAX(get_int(step, "attempts"),
-                              get_int(json_object_get(step, "attempt"), "n"));
+/* The attempt that the event tells the begin of. */
+static int show_attempt(Ctl *ctl, int64_t job, const json_t *event, bool follow) {
+        static const char *const types[] = {"step_started", "step_undoing", "hook_started"};
+        const char *type = get_text(event, "type"), *step = get_text(event, "step");
+        unsigned n = (unsigned) get_int(event, "attempt");
+        _cleanup_free_ char *heading = NULL;
+        bool begins = false;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(types); i++)
+                begins |= streq0(type, types[i]);
+        if (!begins || !step)
+                return 0;
+        heading = n > 1 ? strf("== %s, attempt %u ==", step_of(event), n)
+                        : strf("== %s ==", step_of(event));
+        r = stream(ctl, (Source){.job = job,
+                                 .step = step,
+                                 .attempt = MAX(n, 1u),
+                                 .follow = follow,
+                                 .heading = heading ? heading : ""});
+        return r == EXIT_UNREACHABLE ? r : 0;
 }
 
-/* The attempt that comes next and was not shown yet: the step's, or NULL. */
-static const json_t *next_attempt(const json_t *job, const json_t *shown, unsigned *ret) {
-        const json_t *found = NULL;
-        int64_t first = INT64_MAX;
-        json_t *step;
-        size_t i;
-
-        json_array_foreach (json_object_get(job, "steps"), i, step) {
-                const char *id = get_text(step, "id");
-                int64_t n = id ? get_int(shown, id) : 0, at = get_time(step, "started");
-
-                if (!id || n >= attempts_of(step) || at >= first)
-                        continue;
-                found = step;
-                first = at;
-                *ret = (unsigned) n + 1;
-        }
-        return found;
-}
-
-static int show_attempts(Ctl *ctl, const json_t *job, json_t *shown, bool follow) {
-        const json_t *step;
-        unsigned n = 0;
-
-        while ((step = next_attempt(job, shown, &n))) {
-                const char *id = get_text(step, "id");
+/* The attempts that have begun since *after, in the order in which they did. */
+static int show_attempts(Ctl *ctl, int64_t job, int64_t *after, bool follow) {
+        for (;;) {
+                _cleanup_response_ Response page = RESPONSE_INIT;
+                json_t *event;
+                size_t i;
                 int r;
 
-                put(ctl->out, BOLD, "== %s%s", step_of(step), n > 1 ? "" : " ==\n");
-                if (n > 1)
-                        put(ctl->out, BOLD, ", attempt %u ==\n", n);
-                r = stream(ctl, (Source){.job = get_int(job, "id"),
-                                         .step = id,
-                                         .attempt = n,
-                                         .follow = follow,
-                                         .quiet = true});
-                if (r == EXIT_UNREACHABLE)
+                r = ctl_get(ctl, &page, "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=%d",
+                            job, *after, PAGE);
+                if (r > 0)
                         return r;
-                if (json_object_set_new(shown, id, json_integer(n)) < 0)
-                        return EXIT_REFUSED;
+                json_array_foreach (json_object_get(page.json, "events"), i, event) {
+                        r = show_attempt(ctl, job, event, follow);
+                        if (r > 0)
+                                return r;
+                        *after = MAX(*after, get_int(event, "seq"));
+                }
+                if (i < PAGE)
+                        return 0;
         }
-        return 0;
 }
 
 /* All steps; with -f until the job ends. */
 static int show_all(Ctl *ctl, Response *job, bool follow) {
-        json_auto_t *shown = json_object();
+        int64_t id = get_int(job->json, "id"), after = 0;
         int r;
 
         for (;;) {
-                _cleanup_response_ Response next = RESPONSE_INIT;
-                _cleanup_free_ char *path = strf("/v1/jobs/%" PRId64, get_int(job->json, "id"));
-
-                r = show_attempts(ctl, job->json, shown, follow);
+                r = show_attempts(ctl, id, &after, follow);
                 if (r > 0 || !follow || job_ended(job->json))
                         return r;
-                r = ctl_call(
-                        ctl,
-                        &(Request){
-                                .method = "GET", .path = path, .etag = job->etag, .wait_s = POLL_S},
-                        &next);
+                r = next_change(ctl, job);
                 if (r > 0)
                         return r;
-                if (next.status == 304)
-                        continue;
-                response_done(job);
-                *job = next;
-                next = RESPONSE_INIT;
         }
 }
 

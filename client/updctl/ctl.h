@@ -49,6 +49,8 @@ _must_check_ int ctl_post(Ctl *ctl, const char *path, const json_t *body, Respon
 /* ---- choosing ---- */
 /* The job that the word (number or name, or NULL for the only unfinished one) means. */
 _must_check_ int pick_job(Ctl *ctl, const char *word, Response *ret);
+/* Waits for the job to change, or for half a minute. */
+_must_check_ int next_change(Ctl *ctl, Response *job);
 /* The only wait that fits, or the one that --wait names. 0 and *ret NULL when there is none. */
 typedef bool (*WaitFits)(const json_t *wait);
 _must_check_ int pick_wait(Ctl *ctl, const json_t *job, WaitFits fits, const json_t **ret);

@@ -154,12 +154,14 @@ static void put_end(Follow *f) {
         _cleanup_free_ char *when = until > 0 ? deadline_text(until) : NULL, *line = NULL;
         const Screen *s = f->ctl->out;
 
-        if (is_live(f)) {
+        if (is_live(f))
                 live_erase(f);
+        if (get_bool(job, "dry_run"))
+                put_steps(s, job);
+        else if (is_live(f))
                 put_steps_within(s, job, 0);
-                if (!job_ended(job))
-                        put_waits(s, job);
-        }
+        if (is_live(f) && !job_ended(job))
+                put_waits(s, job);
         put(s, BOLD, "job %" PRId64 " ", f->id);
         put(s, look->style, "%s", look->words);
         put(s, PLAIN, "%s%s\n", span ? " after " : "", span ? span : "");

@@ -6,6 +6,8 @@
 
 #include "client/updctl/ctl.h"
 
+#define POLL_S 30
+
 int ctl_call(Ctl *ctl, const Request *q, Response *ret) {
         _cleanup_error_ Error error = ERROR_INIT;
         int r;
@@ -99,6 +101,22 @@ int pick_job(Ctl *ctl, const char *word, Response *ret) {
                 return pick_by_target(ctl, word, ret);
         name = url_escape(word);
         return ctl_get(ctl, ret, "/v1/jobs/by-name/%s", name ? name : "");
+}
+
+int next_change(Ctl *ctl, Response *job) {
+        _cleanup_free_ char *path = strf("/v1/jobs/%" PRId64, get_int(job->json, "id"));
+        _cleanup_response_ Response next = RESPONSE_INIT;
+        int r;
+
+        r = ctl_call(ctl,
+                     &(Request){.method = "GET", .path = path, .etag = job->etag, .wait_s = POLL_S},
+                     &next);
+        if (r > 0 || next.status == 304)
+                return r;
+        response_done(job);
+        *job = next;
+        next = RESPONSE_INIT;
+        return 0;
 }
 
 bool wait_is_gate(const json_t *wait) {

@@ -541,8 +541,9 @@ def test_a_log_comes_out_byte_for_byte_off_a_terminal(fake):
                           env=environment(fake.path))
     assert done.stdout == b"one\n\033[31mtwo\033[0m\r\n\xff"
     fake.logs[42, "stop"] = (b"stopped\n", False)
+    fake.put(job(), ("step_started", "stop"), ("step_started", "install"), ("step_undoing", "watch"))
     said = subprocess.run([str(UPDCTL), "log"], capture_output=True, env=environment(fake.path)).stdout
-    assert said.index(b"== stop ==") < said.index(b"stopped") < said.index(b"== install ==")
+    assert said == b"== stop ==\nstopped\n== install ==\none\n\033[31mtwo\033[0m\r\n\xff"
     # One word is a step of the only unfinished job when it is no job.
     assert ctl(fake, "log", "stop", code=0).stdout == "stopped\n"
     assert json.loads(ctl(fake, "log", "42", "stop", "--json", code=0).stdout)["log"] == "stopped\n"
@@ -774,19 +775,19 @@ def test_checks_that_refuse_are_told_together_each_with_its_hint(fake):
                   "hint": "apt install python3"},
                  {"name": "disk", "check": "disk", "ok": True},
                  {"name": "backup", "check": "path", "ok": False, "message": "is 30 h old", "warn": True})
-    fake.put(failed(steps=[bad], failure={"step": "@checks", "phase": "checks", "direction": "do",
-                                          "message": "python3: 3.8 is older than 3.10", "tail": [],
-                                          "services": {}, "next": []}))
+    fake.put(job(state="failed", ended=stamp(), steps=[bad], failure={
+        "step": "@checks", "phase": "checks", "direction": "do", "tail": [], "services": {}, "next": [],
+        "message": "python3: 3.8 is older than 3.10"}))
     said = ctl(fake, "status", "42", code=3).stdout
     assert "checks failed\n    NOT  python3: 3.8 is older than 3.10\n         hint: apt install" in said
     assert "    warn  backup: is 30 h old\n" in said and "disk" not in said and "@" not in said
-    fake.logs[42, "@checks"] = (b"looked\n", False)
-    fake.logs[42, "%40checks"] = fake.logs[42, "@checks"]
+    fake.logs[42, "%40checks"] = (b"looked\n", False)
     assert ctl(fake, "log", "42", "checks", code=0).stdout == "looked\n"
 
 
 def test_a_dry_run_shows_each_action_with_its_values(fake):
     would = {"verb": "git", "args": {"checkout": "v2.0", "fetch": "origin"}}
     fake.put(job(state="succeeded", ended=stamp(), dry_run=True, steps=[step("code", "done", would=would)]))
-    said = ctl(fake, "status", "42", code=0).stdout
-    assert "would git: checkout=v2.0 fetch=origin\n" in said and "succeeded (dry run)" in said
+    for verb in ("status", "watch"):
+        said = ctl(fake, verb, "42", code=0).stdout
+        assert "would git: checkout=v2.0 fetch=origin\n" in said, said
