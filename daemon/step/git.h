@@ -33,3 +33,5 @@ _must_check_ int repo_dirty(const Repo *g, json_t **ret, Error *reterr);
 _must_check_ int repo_checkout(const Repo *g, const char *commit, Error *reterr);
 /* Untracked files (ignored ones included) that `commit` would put something in the place of. */
 _must_check_ int repo_in_the_way(const Repo *g, const char *commit, json_t **ret, Error *reterr);
+/* Removes lock files that a killed git has left. Only after an attempt that was interrupted. */
+_must_check_ int repo_unlock(const Repo *g);

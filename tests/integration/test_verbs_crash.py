@@ -23,7 +23,7 @@ def kill_somewhere(running, delay):
     end = time.monotonic() + 10
     while attempt_lives(running) and time.monotonic() < end:
         time.sleep(0.005)
-    assert not attempt_lives(running)
+    assert not attempt_lives(running), attempt_lives(running)
 
 
 def attempt_lives(running):
@@ -32,15 +32,21 @@ def attempt_lives(running):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as f:
                 if folder in f.read() and int(pid) != os.getpid():
-                    return True
+                    return status_of(pid)
             with open(f"/proc/{pid}/environ", "rb") as f:
                 if b"UPDD_ATTEMPT=" in f.read() and os.readlink(f"/proc/{pid}/cwd").startswith(
                     str(running.runner.tmp)
                 ):
-                    return True
+                    return status_of(pid)
         except OSError:
             pass
-    return False
+    return None
+
+
+def status_of(pid):
+    """What a failure shows of a process that lives on."""
+    status = open(f"/proc/{pid}/status").read()
+    return status + " ".join(open(f"/proc/{pid}/cmdline").read().split("\0"))
 
 
 def scene_write(steps):  # noqa: F811

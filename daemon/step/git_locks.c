@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* What a killed git leaves behind: see daemon/step/git.h. */
+#include "daemon/step/git.h"
+
+#include <fts.h>
+#include <sys/stat.h>
+
+static inline void fts_closep(FTS **f) {
+        if (*f)
+                (void) fts_close(*f);
+}
+
+static char *folder_of(const Repo *g, const char *which) {
+        _cleanup_free_ char *path = NULL;
+
+        if (repo_try(g, &path, "rev-parse", which, NULL) != 0 || isempty(path))
+                return NULL;
+        return path_join(g->dir, path);
+}
+
+/* Files of that name, with their times; the objects' folder has no locks of interest. */
+static int locks_find(char *const *folders, json_t *found) {
+        _cleanup_(fts_closep) FTS *f = fts_open(folders, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+        FTSENT *e;
+
+        while (f && (e = fts_read(f))) {
+                if (e->fts_info == FTS_D && streq(e->fts_name, "objects"))
+                        (void) fts_set(f, e, FTS_SKIP);
+                if (e->fts_info == FTS_F && endswith(e->fts_name, ".lock") &&
+                    json_put(found, e->fts_path,
+                             json_integer((json_int_t) e->fts_statp->st_mtim.tv_sec)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+int repo_unlock(const Repo *g) {
+        _cleanup_free_ char *own = folder_of(g, "--git-dir"),
+                            *all = folder_of(g, "--git-common-dir");
+        char *folders[] = {own, all && !streq0(own, all) ? all : NULL, NULL};
+        json_auto_t *before = json_object();
+        const char *path;
+        json_t *when;
+        int r = own && before ? locks_find(folders, before) : -ENOMEM;
+
+        if (r < 0 || json_object_size(before) == 0)
+                return MIN(r, 0);
+        /* Somebody else's git may be at work; its locks come and go. */
+        r = step_sleep(g->step, 2000);
+        if (r < 0)
+                return r;
+        json_object_foreach (before, path, when) {
+                struct stat st;
+
+                if (stat(path, &st) < 0 || st.st_mtim.tv_sec != json_integer_value(when))
+                        continue;
+                step_log(g->step, "Removing %s, which the interrupted attempt has left", path);
+                (void) unlink(path);
+        }
+        return 0;
+}
