@@ -182,6 +182,8 @@ static void options_set(CURL *curl, const HttpRequest *q, struct curl_slist *hea
         (void) curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
         if (q->ca)
                 (void) curl_easy_setopt(curl, CURLOPT_CAINFO, q->ca);
+        if (q->unix_socket)
+                (void) curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, q->unix_socket);
         method_set(curl, q);
         proxy_set(curl, x->step, q->url);
 }

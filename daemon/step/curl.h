@@ -19,6 +19,7 @@ typedef struct HttpRequest {
         size_t body_size;
         const char *content_type; /* used when `headers` has none */
         const char *ca;           /* PEM file to trust instead of the system's, absolute */
+        const char *unix_socket;  /* connect there, whatever host the url names */
         int64_t timeout_ms;       /* 0: only the attempt's own limit (connecting: 30 s) */
         size_t max_body;          /* bytes kept of the reply; 0: HTTP_BODY_MAX */
         int out_fd;               /* > 0: the reply's body goes there, whole, instead */

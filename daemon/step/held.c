@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* Files of the job's folder `.held/`: see held.h. No step can have that name. */
+#include "daemon/step/held.h"
+
+#include <fcntl.h>
+
+#define HELD_MAX 65536
+
+static int held_path(Step *s, const char *kind, const char *name, bool make, char **ret,
+                     Error *reterr) {
+        _cleanup_free_ char *dir = path_join(step_job_dir(s), ".held");
+        _cleanup_free_ char *file = strf("%s-%s", kind, name);
+        int r;
+
+        if (!dir || !file)
+                return error_oom(reterr);
+        for (char *p = file; *p; p++)
+                if (*p == '/')
+                        *p = '_';
+        if (make) {
+                r = mkdir_parents(dir, 0700);
+                if (r < 0)
+                        return error_set(reterr, -r, "write-failed", "Cannot make %s: %s", dir,
+                                         strerror(-r));
+        }
+        *ret = path_join(dir, file);
+        return *ret ? 0 : error_oom(reterr);
+}
+
+int held_read(Step *s, const char *kind, const char *name, json_t **ret, Error *reterr) {
+        _cleanup_free_ char *path = NULL, *text = NULL;
+        size_t size;
+        int r;
+
+        *ret = NULL;
+        r = held_path(s, kind, name, false, &path, reterr);
+        if (r < 0)
+                return r;
+        r = file_read(AT_FDCWD, path, HELD_MAX, &text, &size);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return error_set(reterr, -r, "read-failed", "Cannot read %s: %s", path,
+                                 strerror(-r));
+        *ret = json_loadb(text, size, JSON_DECODE_ANY, NULL);
+        return *ret ? 0 : error_set(reterr, EBADMSG, "read-failed", "%s is damaged", path);
+}
+
+int held_note(Step *s, const char *kind, const char *name, json_t *value, Error *reterr) {
+        json_auto_t *owned = value, *there = NULL;
+        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ char *text =
+                owned ? json_dumps(owned, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+        int r;
+
+        if (!text)
+                return error_oom(reterr);
+        r = held_read(s, kind, name, &there, reterr);
+        if (r < 0 || there)
+                return r;
+        r = held_path(s, kind, name, true, &path, reterr);
+        if (r < 0)
+                return r;
+        r = file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600);
+        if (r < 0)
+                return error_set(reterr, -r, "write-failed", "Cannot write %s: %s", path,
+                                 strerror(-r));
+        return 0;
+}
+
+int held_drop(Step *s, const char *kind, const char *name, Error *reterr) {
+        _cleanup_free_ char *path = NULL;
+        int r = held_path(s, kind, name, false, &path, reterr);
+
+        if (r < 0)
+                return r;
+        if (unlink(path) < 0 && errno != ENOENT)
+                return error_set(reterr, errno, "write-failed", "Cannot remove %s: %s", path,
+                                 strerror(errno));
+        return 0;
+}
