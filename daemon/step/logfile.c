@@ -140,7 +140,8 @@ void logfile_finish(LogFile *log) {
                 log->ring_fd = -EBADF;
         }
         if (log->fd >= 0) {
-                (void) fdatasync(log->fd);
+                if (log->written > 0)
+                        (void) fdatasync(log->fd);
                 closep(&log->fd);
                 log->fd = -EBADF;
         }
