@@ -72,10 +72,19 @@ static bool is_of_step(Step *s, const char *path, bool *ret_known) {
         return same;
 }
 
+/* What a killed attempt may have left beside it. */
+static void forget_temporary(const char *path) {
+        _cleanup_free_ char *temporary = beside(path, "");
+
+        if (temporary)
+                (void) unlink(temporary);
+}
+
 static int put_back_absence(Step *s, const char *path, Error *reterr) {
         struct stat st;
         bool known;
 
+        forget_temporary(path);
         if (lstat(path, &st) < 0)
                 return errno == ENOENT || errno == ENOTDIR
                                ? 0
@@ -209,6 +218,7 @@ static int put_back_dir(Step *s, const char *kept, const char *path, const struc
 static int put_back(Step *s, const char *kept, const char *path, Error *reterr) {
         struct stat st, now;
 
+        forget_temporary(path);
         if (lstat(kept, &st) < 0)
                 return error_set(reterr, errno, "read-failed",
                                  "The kept copy of %s is gone (%s): %s", path, kept,

@@ -6,10 +6,8 @@
  */
 #include "daemon/step/files.h"
 #include "daemon/step/keep.h"
-#include "daemon/step/worker.h"
-#if __has_include("daemon/step/services.h")
 #include "daemon/step/services.h"
-#endif
+#include "daemon/step/worker.h"
 
 #include <fcntl.h>
 
@@ -106,10 +104,7 @@ static void add_service(Collection *c, const char *service) {
         size_t i;
 
         heading(c, "service", service);
-#if __has_include("daemon/step/services.h")
-        if (services_tail(c->step, service, SERVICE_LINES, &lines, &e) < 0)
-#endif
-        {
+        if (services_tail(c->step, service, SERVICE_LINES, &lines, &e) < 0) {
                 fprintf(c->out, "(no log: %s)\n", e.message ? e.message : "unknown reason");
                 return;
         }
