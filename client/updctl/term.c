@@ -41,14 +41,17 @@ void screen_init(Screen *s, FILE *f, bool no_colour) {
         screen_measure(s);
 }
 
+/* The colour ends before the last newline, so that a line holds all of its own codes. */
 static void write_styled(const Screen *s, Style style, const char *text) {
-        bool colour = s->colour && style != PLAIN && *text;
+        size_t size = strlen(text), end = size > 0 && text[size - 1] == '\n' ? size - 1 : size;
+        bool colour = s->colour && style != PLAIN && end > 0;
 
         if (colour)
                 (void) fputs(codes[style], s->f);
-        (void) fputs(text, s->f);
+        (void) fwrite(text, 1, end, s->f);
         if (colour)
                 (void) fputs("\033[0m", s->f);
+        (void) fputs(text + end, s->f);
 }
 
 void put(const Screen *s, Style style, const char *format, ...) {

@@ -617,7 +617,9 @@ def test_a_question_is_asked_in_place_without_echo(fake):
         t.until("answer: ")
         t.send("hunter2\n")
         assert t.end() == 0
-        assert "Password:" in t.screen() and "hunter2" not in t.raw.decode()
+        assert "hunter2" not in t.raw.decode()
+        # What was asked and answered stays, and the redrawing has taken nothing of it back.
+        assert re.search(r"Password:\n  updctl answer 42 .*\nanswer: *\n  . +stop ", t.screen()), t.screen()
     assert fake.posted("/answer") == [{"wait": "w2", "text": "hunter2"}]
 
 
