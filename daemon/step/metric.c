@@ -7,6 +7,8 @@
 
 #include <ctype.h>
 
+#include "api/args.h"
+
 typedef struct Sample {
         char *name;
         json_t *labels;
