@@ -133,7 +133,7 @@ def test_a_foreign_id_is_refused(step, script):
 
 
 def test_the_claim_names_the_process_and_the_boot(step, script):
-    running = step.do("s", "run", {"argv": script("sleep 30")}, wait=False)
+    running = step.do("s", "run", {"argv": script("exec sleep 30")}, wait=False)
     running.until(lambda: (running.dir / "claim").exists())
     claim = json.loads((running.dir / "claim").read_text())
     assert claim["pid"] == running.process.pid and claim["id"] == task_id(running)
@@ -317,7 +317,7 @@ def test_the_log_is_bounded_and_keeps_both_ends(step, script):
 
 
 def test_the_log_can_be_read_while_it_grows(step, script):
-    running = step.do("s", "run", {"argv": script("printf 'Working on it: '; sleep 300")},
+    running = step.do("s", "run", {"argv": script("printf 'Working on it: '; exec sleep 300")},
                       wait=False)
     running.until(lambda: running.log == "Working on it: ")
     running.kill()
