@@ -6,12 +6,17 @@ The demo's kimi-proxy, from the shell:
   standin.py bytes ROOT            sha256 of all code, and of sessions.db
 """
 import hashlib
+import json
 import pathlib
 import sqlite3
 import sys
+import urllib.error
+import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "standins"))
 import kimi  # noqa: E402
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def installed(root, port=0):
@@ -29,7 +34,14 @@ def make(folder):
 
 def look(root, port):
     app = installed(root, port)
-    print(f"answers as version   {app.version() or 'none: nothing answers'}")
+    try:
+        with OPENER.open(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            said = f"{json.load(answer)['version']}, healthy"
+    except urllib.error.HTTPError as error:
+        said = f"{json.load(error)['version']}, not healthy (HTTP {error.code})"
+    except OSError as error:
+        said = f"none: {error}"
+    print(f"answers as version   {said}")
     print(f"its code is          {app.git('describe', '--tags').strip()}")
     print(f"rows in sessions.db  {sum(app.counts().values())}")
 
