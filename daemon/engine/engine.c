@@ -152,6 +152,7 @@ int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error 
                 r = engine_load(e, reterr);
         if (r < 0)
                 return r;
+        engine_prune(e);
         *ret = TAKE(e);
         return 0;
 }

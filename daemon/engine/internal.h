@@ -131,3 +131,5 @@ void engine_turn(Engine *e);
 bool engine_has_work(const Engine *e);
 _must_check_ int engine_load(Engine *e, Error *reterr);
 void engine_arm(Engine *e);
+/* Removes old jobs' folders. */
+void engine_prune(Engine *e);

@@ -10,6 +10,7 @@
 #include "daemon/log.h"
 
 #define BATCH_MAX 256U
+#define PRUNE_EVERY 100    /* jobs */
 #define CHECKPOINT_MS 5000 /* after the last commit */
 
 Slot *slot_find(Engine *e, int64_t job) {
@@ -59,7 +60,7 @@ static void batch_done(Batch *b) {
 
 /* ---- facts ---- */
 
-static void take_question(Job *job, unsigned idx, const json_t *data) {
+static void take_question(Turn *t, Job *job, unsigned idx, const json_t *data) {
         const char *step = job->def->steps[idx].id;
         json_t *answered = json_object_get(job->steps[idx].more, "answered"), *k;
         size_t i;
@@ -70,6 +71,11 @@ static void take_question(Job *job, unsigned idx, const json_t *data) {
         }
         if (wait_find_step(job, "question", step))
                 return;
+        /* Nobody sits by a hook. */
+        if (job->def->steps[idx].phase == PHASE_HOOK) {
+                attempt_stop(t, job, idx);
+                return;
+        }
         (void) wait_open(job, "question", (int) idx, 0,
                          json_pack("{s:O*, s:O*, s:O*}", "k", json_object_get(data, "k"), "prompt",
                                    json_object_get(data, "prompt"), "echo",
@@ -78,7 +84,6 @@ static void take_question(Job *job, unsigned idx, const json_t *data) {
                  json_pack("{s:O*}", "prompt", json_object_get(data, "prompt")));
         if (job->steps[idx].status == STEP_RUNNING)
                 (void) job_step_move(job, idx, STEP_EVENT_ASK);
-        /* A hook must not hold a job up, and an undo goes on being one: only steps park the job. */
         job->advance = true;
 }
 
@@ -97,9 +102,12 @@ static int take_fact(Batch *b, const Fact *fact) {
         case FACT_ENDED:
                 job_step_note(job, fact->step, "answered", NULL);
                 return attempt_ended(&b->turn, job, fact->step, fact->data);
-        case FACT_QUESTION: take_question(job, fact->step, fact->data); return 0;
+        case FACT_QUESTION: take_question(&b->turn, job, fact->step, fact->data); return 0;
         case FACT_GOES_ON:
-                if (s->status == STEP_WAITING)
+                /* Read again after a restart, an old answer says nothing about the open question.
+                 */
+                if (s->status == STEP_WAITING &&
+                    !wait_find_step(job, "question", job->def->steps[fact->step].id))
                         (void) job_step_move(job, fact->step, STEP_EVENT_GO_ON);
                 return 0;
         default: return 0;
@@ -405,6 +413,8 @@ static void retire(Engine *e, int64_t job) {
                 (void) remove_tree(secrets);
         if (slot)
                 slot_remove(e, slot);
+        if (job % PRUNE_EVERY == 0)
+                engine_prune(e);
 }
 
 static void run_effects(Batch *b) {

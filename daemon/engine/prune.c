@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Old jobs' folders: what is beyond the newest KEPT_COUNT, or older than KEPT_DAYS, goes, logs and
+ * undo records with it; the rows in the database stay. Jobs in memory keep theirs, and so does a
+ * folder that holds backups: those are removed by the plan's `keep`, not by age.
+ */
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include "daemon/engine/internal.h"
+#include "daemon/log.h"
+
+#define KEPT_COUNT 2000
+#define KEPT_DAYS 90
+
+static int is_job_folder(const struct dirent *d) {
+        return strspn(d->d_name, "0123456789") == strlen(d->d_name);
+}
+
+static int by_number(const struct dirent **a, const struct dirent **b) {
+        long long x = strtoll((*a)->d_name, NULL, 10), y = strtoll((*b)->d_name, NULL, 10);
+
+        return x < y ? -1 : x > y;
+}
+
+static bool may_go(Engine *e, const char *path, const char *name, bool surplus) {
+        _cleanup_free_ char *backups = path_join(path, "backups");
+        struct stat st;
+
+        if (!backups || access(backups, F_OK) == 0 || slot_find(e, strtoll(name, NULL, 10)))
+                return false;
+        if (surplus)
+                return true;
+        return stat(path, &st) == 0 &&
+               now_wall_ms() / 1000 - st.st_mtim.tv_sec > (int64_t) KEPT_DAYS * 24 * 3600;
+}
+
+void engine_prune(Engine *e) {
+        _cleanup_free_ char *dir = path_join(e->state_dir, "jobs");
+        struct dirent **entries = NULL;
+        int n = dir ? scandir(dir, &entries, is_job_folder, by_number) : -1, gone = 0;
+
+        for (int i = 0; i < n; i++) {
+                _cleanup_free_ struct dirent *d = entries[i];
+                _cleanup_free_ char *path = path_join(dir, d->d_name);
+
+                if (path && may_go(e, path, d->d_name, n - i > KEPT_COUNT) &&
+                    remove_tree(path) >= 0)
+                        gone++;
+        }
+        free(entries);
+        if (gone > 0)
+                log_info("removed the folders of %d old jobs", gone);
+}
