@@ -18,7 +18,7 @@ static int nearest_parent(char *path, struct statvfs *ret) {
 }
 
 static int disk_look(Step *s, const json_t *args, Error *reterr) {
-        _cleanup_free_ char *path = NULL, *at = NULL, *have = NULL, *want = NULL;
+        _cleanup_free_ char *path = NULL, *at = NULL, *have = NULL;
         struct statvfs fs;
         int64_t wanted, found;
         int r;
@@ -39,9 +39,8 @@ static int disk_look(Step *s, const json_t *args, Error *reterr) {
         if (found >= wanted)
                 return 0;
         have = size_format(found & ~(int64_t) 0xfffff); /* whole MiB are exact enough */
-        want = size_format(wanted);
         return error_set(reterr, EBADE, "check-failed", "%s has %s free, %s are needed", path,
-                         have ? have : "?", want ? want : "?");
+                         have ? have : "?", args_text(args, "free", "?"));
 }
 
 const Check check_disk = {"disk", disk_look};
