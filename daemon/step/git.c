@@ -241,3 +241,19 @@ int repo_in_the_way(const Repo *g, const char *commit, json_t **ret, Error *rete
         *ret = TAKE(both);
         return 0;
 }
+
+void repo_remove_empty(const Repo *g, const char *commit) {
+        json_auto_t *folders = json_array();
+
+        if (!folders || repo_list(g, 0, folders, NULL, "ls-tree", "-r", "-d", "--name-only",
+                                  "--full-tree", "-z", commit, NULL) < 0)
+                return;
+        /* A folder stands before what is in it, so from the end. */
+        for (size_t i = json_array_size(folders); i-- > 0;) {
+                _cleanup_free_ char *path =
+                        path_join(g->dir, json_string_value(json_array_get(folders, i)));
+
+                if (path)
+                        (void) rmdir(path);
+        }
+}

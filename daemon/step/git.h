@@ -33,5 +33,7 @@ _must_check_ int repo_dirty(const Repo *g, json_t **ret, Error *reterr);
 _must_check_ int repo_checkout(const Repo *g, const char *commit, Error *reterr);
 /* Untracked files (ignored ones included) that `commit` would put something in the place of. */
 _must_check_ int repo_in_the_way(const Repo *g, const char *commit, json_t **ret, Error *reterr);
+/* Removes the folders of `commit` that are empty, as git does with those that it empties. */
+void repo_remove_empty(const Repo *g, const char *commit);
 /* Removes lock files that a killed git has left. Only after an attempt that was interrupted. */
 _must_check_ int repo_unlock(const Repo *g);

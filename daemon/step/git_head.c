@@ -182,6 +182,9 @@ static int put_back(const Repo *g, const json_t *entry, Error *reterr) {
                 r = clear_way(g, args_text(entry, "commit", ""), reterr);
         if (r >= 0)
                 r = head_restore(g, entry, reterr);
+        /* A killed git has made some and put nothing into them yet. */
+        if (r >= 0 && to)
+                repo_remove_empty(g, to);
         return r < 0 ? r : changes_restore(g, entry, reterr);
 }
 

@@ -151,9 +151,10 @@ static int git_undo(Step *s, const json_t *args, Error *reterr) {
         _cleanup_repo_ Repo g = {0};
         int r;
 
-        if (!head && !tree)
+        if (!head && !tree && unended(s) <= 0)
                 return keep_undo(s, reterr);
-        r = repo_open(s, args_text(head ? head : tree, "dir", ""), &g, reterr);
+        r = repo_open(s, args_text(head ? head : tree, "dir", args_text(args, "dir", ".")), &g,
+                      reterr);
         if (r >= 0)
                 r = begin(&g, reterr);
         if (r < 0)

