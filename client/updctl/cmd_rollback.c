@@ -36,6 +36,20 @@ static int refuse_unnamed(Ctl *ctl, int64_t id, const json_t *strategies) {
         return EXIT_USAGE;
 }
 
+static int refuse_unknown(Ctl *ctl, const char *name, const json_t *strategies) {
+        _cleanup_free_ char *names = NULL;
+        json_auto_t *list = json_array();
+        json_t *strategy;
+        size_t i;
+
+        json_array_foreach ((json_t *) strategies, i, strategy)
+                (void) json_array_append(list, json_object_get(strategy, "name"));
+        names = join_texts(list, ", ");
+        (void) tell(ctl, EXIT_REFUSED, "there is no way back called '%s'", name);
+        tell_hint(ctl, "there is: %s", names ? names : "none");
+        return EXIT_REFUSED;
+}
+
 /* At a terminal: which one, or none. */
 static const json_t *ask_strategy(Ctl *ctl, const json_t *strategies) {
         _cleanup_free_ char *line = NULL;
@@ -51,7 +65,7 @@ static const json_t *ask_strategy(Ctl *ctl, const json_t *strategies) {
                 return NULL;
         found = find_strategy(strategies, line);
         if (!found)
-                (void) tell(ctl, EXIT_REFUSED, "there is no way back called '%s'", line);
+                (void) refuse_unknown(ctl, line, strategies);
         return found;
 }
 
@@ -62,6 +76,8 @@ static int choose(Ctl *ctl, const json_t *job, const json_t **ret) {
         bool yes = args_has(ctl->args, OPT_YES);
 
         *ret = find_strategy(strategies, named ? named : "full");
+        if (named && !*ret && json_array_size(strategies) > 0)
+                return refuse_unknown(ctl, named, strategies);
         if (named || json_array_size(strategies) == 0) {
                 if (*ret && ctl->ask && !yes) {
                         put_strategy(ctl->out, *ret);

@@ -102,7 +102,7 @@ static void put_details(Ctl *ctl, const json_t *problem) {
                     get_text(wait, "id") ? get_text(wait, "id") : "",
                     get_text(wait, "kind") ? get_text(wait, "kind") : "", step_of(wait));
         if (!get_text(problem, "hint")) {
-                if (job > 0)
+                if (job > 0 && !json_object_get(problem, "actions"))
                         tell_hint(ctl, "see it with: updctl status %" PRId64, job);
                 put_allowed(ctl, problem);
         }

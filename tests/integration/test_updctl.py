@@ -173,6 +173,19 @@ def test_every_line_of_the_help_fits_into_80_columns(built, tmp_path):
     assert [line for line in whole.splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.parametrize("line, offered", [
+    (["st"], {"start", "status"}), (["start", "--r"], {"--reason"}), (["start", "k"], {"kimi-proxy-v2"}),
+    (["confirm", ""], {"42"}), (["token", "r"], {"remove"}), (["list", "--state", "st"], {"stuck"})])
+def test_the_shell_completes_verbs_options_plans_and_jobs(fake, line, offered):
+    fake.put(job())
+    words = " ".join(f"'{w}'" for w in ["updctl", *line])
+    script = (f"compopt() {{ :; }}; . {ROOT}/client/updctl/updctl.bash; COMP_WORDS=({words}); "
+              f"COMP_CWORD={len(line)}; _updctl; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env=environment(
+        fake.path, PATH=f"{UPDCTL.parent}:{os.environ['PATH']}"))
+    assert set(done.stdout.split()) == offered and done.stderr == ""
+
+
 # ---- exit codes -------------------------------------------------------------------------------------
 
 
@@ -428,6 +441,12 @@ def test_rollback_takes_the_strategy_that_is_named_or_full_with_yes(fake):
     ctl(fake, "rollback", code=0)
     assert fake.posted("/rollback") == [{"strategy": "code", "reason": "a bug"}, {"strategy": "full"},
                                         {"strategy": "full"}]
+
+
+def test_a_way_back_that_is_none_is_told_with_those_there_are(fake):
+    fake.put(job(strategies=STRATEGIES))
+    assert "there is: full, code" in ctl(fake, "rollback", "--strategy", "cod", code=1).stderr
+    assert not fake.posted("/rollback")
 
 
 def test_a_strategy_that_wants_a_text_typed_gets_it(fake):
