@@ -27,7 +27,7 @@ int error_set(Error *reterr, int err, const char *type, const char *format, ...)
 
         error_done(reterr);
         reterr->err = err;
-        reterr->type = strdup(type);
+        reterr->type = type ? strdup(type) : NULL;
         reterr->message = TAKE(message);
         return -err;
 }

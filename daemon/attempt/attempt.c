@@ -252,3 +252,15 @@ int attempt_answer_read(int dirfd, unsigned k, char **ret) {
                 return -ENOMEM;
         return file_read(dirfd, name, ATTEMPT_FILE_MAX, ret, NULL);
 }
+
+int attempt_answer_forget(int dirfd, unsigned k) {
+        _cleanup_free_ char *name = strf("answer.%u", k);
+        _cleanup_close_ int fd = -1;
+
+        if (!name)
+                return -ENOMEM;
+        fd = openat(dirfd, name, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        return fsync(fd) < 0 ? -errno : 0;
+}

@@ -87,3 +87,6 @@ bool attempt_stop_wanted(int dirfd);
 _must_check_ int attempt_answer_stage(int dirfd, unsigned k, const char *text);
 _must_check_ int attempt_answer_deliver(int dirfd, unsigned k);
 _must_check_ int attempt_answer_read(int dirfd, unsigned k, char **ret);
+/* Empties an answer that has been used, so that a secret one does not stay on the disk; the name
+ * stays, so that it is not delivered again. One that is not there is 0. */
+_must_check_ int attempt_answer_forget(int dirfd, unsigned k);

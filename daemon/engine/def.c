@@ -2,6 +2,8 @@
 /* Flattening a plan into numbered steps: see daemon/engine/def.h. */
 #include "daemon/engine/def.h"
 
+#include "daemon/plan/scope.h"
+
 #include "api/args.h"
 #include "daemon/plan/expand.h"
 
@@ -90,13 +92,23 @@ static int add_checks(JobDef *def) {
                         PHASE_CHECKS);
 }
 
+/* The document that is read again has its keys sorted, and steps must then have the same numbers.
+ */
+static json_t *sorted_keys(const JobDef *def, const char *section) {
+        return scope_sorted_keys(json_object_get(def->plan->norm, section));
+}
+
 /* `then` of a strategy: one pseudo-step whose ops are the list. */
 static int add_thens(JobDef *def) {
-        const char *name;
-        json_t *strategy;
+        json_t *strategies = json_object_get(def->plan->norm, "rollbacks"), *key;
+        json_auto_t *keys = sorted_keys(def, "rollbacks");
+        size_t i;
 
-        json_object_foreach (json_object_get(def->plan->norm, "rollbacks"), name, strategy) {
-                json_t *then = json_object_get(strategy, "then");
+        if (!keys)
+                return -ENOMEM;
+        json_array_foreach (keys, i, key) {
+                const char *name = json_string_value(key);
+                json_t *then = json_object_get(json_object_get(strategies, name), "then");
                 int r;
 
                 if (json_array_size(then) == 0)
@@ -112,13 +124,17 @@ static int add_thens(JobDef *def) {
 }
 
 static int add_hooks(JobDef *def) {
-        const char *event;
-        json_t *list, *hook;
-        size_t i;
+        json_t *hooks = json_object_get(def->plan->norm, "hooks"), *key, *hook;
+        json_auto_t *keys = sorted_keys(def, "hooks");
+        size_t i, k;
 
-        json_object_foreach (json_object_get(def->plan->norm, "hooks"), event, list) {
-                json_array_foreach (list, i, hook) {
-                        int r = add_made(def, strf("@hook.%s.%zu", event, i), json_incref(hook),
+        if (!keys)
+                return -ENOMEM;
+        json_array_foreach (keys, i, key) {
+                const char *event = json_string_value(key);
+
+                json_array_foreach (json_object_get(hooks, event), k, hook) {
+                        int r = add_made(def, strf("@hook.%s.%zu", event, k), json_incref(hook),
                                          PHASE_HOOK);
 
                         if (r < 0)

@@ -49,12 +49,24 @@ void watch_free(Watch *w) {
         free(w);
 }
 
+/* What updd-step did not live to read must not stay either. */
+static void watch_forget_answers(const Watch *w) {
+        for (unsigned k = 1; w->dirfd >= 0 && k <= w->question; k++) {
+                int r = attempt_answer_forget(w->dirfd, k);
+
+                if (r < 0)
+                        log_job_warning(w->job, NULL, "cannot empty an answer, ignoring: %s",
+                                        strerror(-r));
+        }
+}
+
 void watches_end(Engine *e, int64_t job, unsigned step, unsigned n) {
         for (unsigned i = 0; i < e->n_watches; i++) {
                 Watch *w = e->watches[i];
 
                 if (w->job != job || w->step != step || w->n != n)
                         continue;
+                watch_forget_answers(w);
                 watch_free(w);
                 e->watches[i] = e->watches[--e->n_watches];
                 return;

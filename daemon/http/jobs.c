@@ -60,7 +60,7 @@ int handle_job(Request *q, Error *reterr) {
         if (r == -ENOENT)
                 return error_set(reterr, ENOENT, "no-such-job", "there is no job %" PRId64, q->id);
         if (r < 0)
-                return error_set(reterr, -r, NULL, "cannot read job %" PRId64 ": %s", q->id,
+                return error_set(reterr, -r, "internal", "cannot read job %" PRId64 ": %s", q->id,
                                  strerror(-r));
         if (!matches(q, view.version))
                 return respond_job(q, &view);

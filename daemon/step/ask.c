@@ -25,8 +25,13 @@ int ask_poll(Step *s, unsigned k, bool echo, char **ret) {
                 return 0;
         if (r < 0)
                 return r;
-        if (!echo && worker_mask(s, text) < 0)
-                return -ENOMEM;
+        if (!echo) {
+                r = worker_mask(s, text);
+                if (r >= 0)
+                        r = attempt_answer_forget(s->dirfd, k);
+                if (r < 0)
+                        return r;
+        }
         *ret = TAKE(text);
         return 1;
 }

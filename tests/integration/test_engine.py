@@ -646,6 +646,11 @@ def test_hooks_tell_of_a_failure_and_of_the_way_back(updd, tiny):
     updd.wait_for(job, "rolled_back")
     updd.until(lambda: "hook-rolled_back" in tiny.done(), 20, lambda: str(tiny.done()))
     assert "hook-rolling_back" in tiny.done() and "hook-stuck" not in tiny.done()
+    # Nothing keeps the job in memory now: what is shown comes out of the store.
+    updd.invariants(job)
+    updd.restart()
+    assert updd.job(job)["failure"]["step"] == "b"
+    updd.invariants(job)
 
 
 def test_hints_explain_a_failure_whose_log_matches(updd, tiny):
