@@ -10,12 +10,14 @@
 #define CALLS_MAX 1024
 #define EVENTS_MAX 64 /* before a turn */
 #define MAX_JOBS_DEFAULT 64
+#define LOCK_TRIES 10
+#define LOCK_PAUSE_US (50 * 1000)
 #define REQUESTS_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
 
 static int take_lock(Engine *e, Error *reterr) {
         _cleanup_free_ char *path = path_join(e->state_dir, "lock");
         _cleanup_close_ int fd = -EBADF;
-        int r;
+        int tries = 0, r;
 
         if (!path)
                 return error_oom(reterr);
@@ -23,7 +25,11 @@ static int take_lock(Engine *e, Error *reterr) {
         if (fd < 0)
                 return error_set(reterr, errno, "bad-config", "Cannot open %s: %s", path,
                                  strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        /* A child of a killed daemon that has not reached its exec yet holds the lock for a moment.
+         */
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0 && tries++ < LOCK_TRIES)
+                (void) usleep(LOCK_PAUSE_US);
+        if (tries > LOCK_TRIES) {
                 r = error_set(reterr, EBUSY, "locked", "Another updd has the state folder %s",
                               e->state_dir);
                 error_hint(reterr, "stop that one first, or give this one another --state-dir");
