@@ -29,7 +29,7 @@ typedef struct Service Service;
 
 typedef struct ServiceKind {
         const char *name;
-        /* What it looks like by its kind's own measure. */
+        /* What it looks like by its kind's own measure. -ENODATA: nothing can tell. */
         int (*look)(Step *s, Service *v, ServiceLook *ret, Error *reterr);
         int (*tail)(Step *s, Service *v, unsigned n, json_t **ret, Error *reterr);
         /* Before a stop: adds to `entry` what exactly runs. `entry` has "service", "kind". */

@@ -121,7 +121,7 @@ static int look_blind(Step *s, Service *v, ServiceLook *ret, Error *reterr) {
 
         if (json_array_size(json_object_get(v->def, "health")) == 0)
                 return error_set(
-                        reterr, EINVAL, "no-pid-file",
+                        reterr, ENODATA, "no-pid-file",
                         "Nothing tells whether %s runs: it has neither pid_file nor health",
                         v->name);
         r = service_checks_hold(s, v, &ret->why, reterr);
@@ -271,6 +271,17 @@ static int command_record(Step *s, Service *v, json_t *entry, Error *reterr) {
         return 0;
 }
 
+/* Nobody can tell whether it runs: then it is ours to start, and from then on we can. */
+static int command_prepare(Step *s, Service *v, json_t *entry, Error *reterr) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = command_record(s, v, entry, &error);
+
+        if (r == -ENODATA)
+                return json_put(entry, "ran", json_false()) < 0 ? error_oom(reterr) : 0;
+        error_move(reterr, &error);
+        return r;
+}
+
 /* ---- stopping ---- */
 
 static int run_stop(Step *s, Service *v, const Paths *p, const json_t *argv, Error *reterr) {
@@ -352,7 +363,7 @@ const ServiceKind service_command = {
         .stop = command_stop,
         .restore = command_restore,
         .restored = command_restored,
-        .prepare = command_record,
+        .prepare = command_prepare,
         .start = command_start,
         .started = command_started,
         .unstart = command_unstart,

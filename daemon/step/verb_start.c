@@ -70,12 +70,16 @@ static int bring_up(Step *s, Service *v, int64_t settle_ms, Error *reterr) {
 static int start_one(Step *s, Service *v, void *userdata, Error *reterr) {
         const Start *start = userdata;
         _cleanup_look_ ServiceLook look = {0};
+        _cleanup_error_ Error error = ERROR_INIT;
         const json_t *entries;
         int r;
 
-        r = service_look(s, v, &look, reterr);
-        if (r >= 0)
-                r = step_undo_entries(s, &entries, reterr);
+        r = service_look(s, v, &look, &error);
+        if (r < 0 && r != -ENODATA) {
+                error_move(reterr, &error);
+                return r;
+        }
+        r = step_undo_entries(s, &entries, reterr);
         if (r < 0)
                 return r;
         if (look.state == SERVICE_UP && !is_recorded(entries, v->name)) {
