@@ -126,7 +126,17 @@ void watches_end(Engine *e, int64_t job, unsigned step, unsigned n);
 /* Steals data. */
 void fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n, json_t *data);
 
-/* ---- turn.c ---- */
+/* ---- take.c, turn.c, commit.c ---- */
+_must_check_ int batch_take_fact(Batch *b, const Fact *fact);
+/* Handles the first `n` calls of the queue; each has a Pending afterwards, refused or not. */
+_must_check_ int batch_take_calls(Batch *b, unsigned n);
+void reply_refuse(Reply *reply, int r);
+/* Lets the reply out and frees the call. */
+void pending_answer(Pending *p);
+void engine_drop_calls(Engine *e, unsigned n);
+/* There is something of it to write. */
+bool job_changed(const Job *job);
+void batch_committed(Batch *b, unsigned n_facts, unsigned n_calls);
 void engine_turn(Engine *e);
 bool engine_has_work(const Engine *e);
 _must_check_ int engine_load(Engine *e, Error *reterr);
