@@ -112,7 +112,6 @@ typedef struct Pager {
 } Pager;
 
 static json_t *row_view(const JobRow *row) {
-        json_auto_t *data = json_loads(row->data, 0, NULL);
         json_t *view =
                 json_pack("{s:I, s:s, s:s*, s:s, s:s, s:I, s:b, s:s, s:s*, s:[]}", "id",
                           (json_int_t) row->id, "plan", row->plan, "title", row->title, "target",
