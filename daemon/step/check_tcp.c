@@ -52,7 +52,7 @@ static int try_address(const struct addrinfo *a, int64_t until_us) {
 }
 
 static int tcp_look(Step *s, const json_t *args, Error *reterr) {
-        const char *to = args_text(args, "to", ""), *port;
+        const char *to = args_text(args, "to", ""), *port = NULL;
         bool closed = streq(args_text(args, "state", "open"), "closed");
         int64_t left = MIN(step_time_left_ms(s), closed ? CLOSED_MS : 24 * 60 * 60 * 1000);
         int64_t until_us = now_mono_us() + left * 1000;
