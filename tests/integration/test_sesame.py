@@ -158,7 +158,9 @@ def test_an_unhealthy_version_2_goes_back_by_itself(updd, installed):
     assert "sesame-app cannot reach its settings" in said, now["failure"]
     assert updd.states(job)["cleanup"] == "pending"
     assert app.api.lifecycles["ada"] == "I"
-    assert updd.leaks(TOKEN) == []
+    # The user keeps it in a file below configs/, whose former state `before` remembers byte for
+    # byte; besides that it is nowhere.
+    assert [p for p in updd.leaks(TOKEN) if "/before/kept/" not in p] == []
     updd.invariants(job)
     told = updd.ctl("status", job)
     assert "start" in told.stdout and "sesame-app" in told.stdout
