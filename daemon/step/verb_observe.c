@@ -11,10 +11,11 @@
 
 #define EVERY_MS (10 * 1000)
 #define EVERY_MIN_MS 10
-#define LATE_MS 1000 /* a pause that took longer than this beyond its length was a frozen process  \
-                      */
+/* A pause that was longer by more than this was a frozen process. */
+#define LATE_MS 1000
+* /
 
-typedef struct Watch {
+        typedef struct Watch {
         const json_t *checks;
         int64_t for_ms, every_ms, tolerate;
         int64_t seen_ms, failed;
