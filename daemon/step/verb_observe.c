@@ -13,9 +13,8 @@
 #define EVERY_MIN_MS 10
 /* A pause that was longer by more than this was a frozen process. */
 #define LATE_MS 1000
-* /
 
-        typedef struct Watch {
+typedef struct Watch {
         const json_t *checks;
         int64_t for_ms, every_ms, tolerate;
         int64_t seen_ms, failed;
