@@ -10,6 +10,8 @@
 #include "daemon/step/services.h"
 
 #define SETTLED_US (10 * 1000 * 1000) /* a restarted unit that runs so long has come to stay */
+#define YOUNG_US (1000 * 1000)        /* running is all there is to see: let it run a little */
+#define RESTARTS_MAX 3 /* so often it may be restarted before that counts as failed */
 #define HELD "unit"
 
 static const char *unit_of(const Service *v) {
@@ -106,28 +108,46 @@ static char *describe(const json_t *p) {
                             : args_text(p, "Result", ""));
 }
 
+static int64_t restarts(const json_t *p) {
+        return strtoll(args_text(p, "NRestarts", "0"), NULL, 10);
+}
+
+static int64_t active_us(const json_t *p) {
+        return now_mono_us() -
+               strtoll(args_text(p, "ActiveEnterTimestampMonotonic", "0"), NULL, 10);
+}
+
 /* Restarted by systemd, and not for long. */
 static bool is_looping(const json_t *p) {
-        int64_t since = strtoll(args_text(p, "ActiveEnterTimestampMonotonic", "0"), NULL, 10);
+        const char *sub = args_text(p, "SubState", "");
 
-        return strtoll(args_text(p, "NRestarts", "0"), NULL, 10) > 0 &&
-               now_mono_us() - since < SETTLED_US;
+        return restarts(p) > 0 &&
+               (is_active(p) ? active_us(p) < SETTLED_US : startswith(sub, "auto-restart"));
+}
+
+static ServiceState unit_state(const json_t *p) {
+        const char *job = args_text(p, "Job", "");
+
+        if (is_looping(p))
+                return restarts(p) >= RESTARTS_MAX ? SERVICE_FAILED : SERVICE_COMING;
+        if (is_active(p))
+                return active_us(p) < YOUNG_US ? SERVICE_COMING : SERVICE_UP;
+        if (runs(p) || (*job && !streq(job, "0")))
+                return SERVICE_COMING;
+        return streq(args_text(p, "ActiveState", ""), "failed") ? SERVICE_FAILED : SERVICE_DOWN;
 }
 
 static int unit_judge(const json_t *p, const char *unit, ServiceLook *ret) {
-        const char *job = args_text(p, "Job", "");
-
         ret->runs = runs(p);
         ret->alive = is_active(p) && !is_looping(p);
-        ret->state = ret->alive                                         ? SERVICE_UP
-                     : ret->runs || (*job && !streq(job, "0"))          ? SERVICE_COMING
-                     : streq(args_text(p, "ActiveState", ""), "failed") ? SERVICE_FAILED
-                                                                        : SERVICE_DOWN;
-        if (ret->alive)
+        ret->state = unit_state(p);
+        if (ret->state == SERVICE_UP)
                 return 0;
-        if (is_active(p))
-                ret->why = strf("it is restarted again and again (%s times)",
-                                args_text(p, "NRestarts", "?"));
+        if (is_looping(p))
+                ret->why = strf("it is restarted again and again (%lld times)",
+                                (long long) restarts(p));
+        else if (is_active(p))
+                ret->why = strdup("it has only just begun");
         else if (streq(args_text(p, "LoadState", ""), "not-found"))
                 ret->why = strf("there is no unit %s", unit);
         else
