@@ -67,3 +67,11 @@ def docker_host(tmp_path_factory):
     finally:
         engine.terminate()
         engine.wait(60)
+
+
+@pytest.fixture(scope="session")
+def venv(tmp_path_factory):
+    """One virtual environment for the tests that are not about making it."""
+    folder = tmp_path_factory.mktemp("venv") / "venv"
+    subprocess.run(["python3", "-m", "venv", str(folder)], check=True)
+    return folder

@@ -2,19 +2,10 @@
 """plans/kimi-proxy-v2.yaml (rows K1-K8) on a stand-in with a real repository, database and servers."""
 import pathlib
 import sqlite3
-import subprocess
 
 import pytest
 
 import kimi
-
-
-@pytest.fixture(scope="session")
-def venv(tmp_path_factory):
-    """One virtual environment for the tests that are not about making it."""
-    folder = tmp_path_factory.mktemp("venv") / "venv"
-    subprocess.run(["python3", "-m", "venv", str(folder)], check=True)
-    return folder
 
 
 @pytest.fixture
