@@ -75,3 +75,11 @@ def venv(tmp_path_factory):
     folder = tmp_path_factory.mktemp("venv") / "venv"
     subprocess.run(["python3", "-m", "venv", str(folder)], check=True)
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """One Docker engine, and names of containers that are the same in each test: one at a time."""
+    for item in items:
+        if "docker_host" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("docker"))

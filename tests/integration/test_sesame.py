@@ -11,9 +11,6 @@ import pytest
 
 import sesame
 
-# The containers' names are the same in each test: one at a time.
-pytestmark = pytest.mark.xdist_group("docker")
-
 TOKEN = "sesame-admin-8f3a61c0d94e27b5"
 PHRASE = "a-phrase-that-nobody-may-read-77"
 ITEMS = ["The interface opens and a person can log in", "The workflows run",
