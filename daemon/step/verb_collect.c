@@ -63,7 +63,7 @@ static void add_file(Collection *c, const char *path) {
         _cleanup_free_ char *text = NULL;
         bool cut = false;
         struct stat st;
-        size_t size;
+        size_t size = 0;
         int r = 0;
 
         heading(c, "file", path);
