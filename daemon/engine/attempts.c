@@ -410,6 +410,18 @@ static int ended_by_direction(Turn *t, Job *job, unsigned idx, const json_t *res
         return 0;
 }
 
+/* An attempt that was withdrawn changed nothing: unless one before it did, there is nothing to
+ * undo. */
+static void withdrawn(Job *job, unsigned idx) {
+        StepState *s = &job->steps[idx];
+        json_int_t n = 1 + json_integer_value(json_object_get(s->more, "withdrawn"));
+
+        s->outcome = ATTEMPT_WITHDRAWN;
+        job_step_note(job, idx, "withdrawn", json_integer(n));
+        if (n == (json_int_t) s->attempts)
+                s->begun = false;
+}
+
 int attempt_ended(Turn *t, Job *job, unsigned idx, const json_t *given) {
         json_auto_t *own = given ? NULL : interrupted_result();
         const json_t *result = given ? given : own;
@@ -426,6 +438,8 @@ int attempt_ended(Turn *t, Job *job, unsigned idx, const json_t *given) {
         s->outcome = streq(state, "done")     ? ATTEMPT_DONE
                      : streq(state, "failed") ? ATTEMPT_FAILED
                                               : ATTEMPT_INTERRUPTED;
+        if (json_is_true(json_object_get(result, "withdrawn")))
+                withdrawn(job, idx);
         json_decref(s->result);
         s->result = result_trim(result);
         s->dirty = s->attempt_dirty = true;

@@ -97,7 +97,7 @@ static void steps_compare(Replan *p) {
 
                 if (new < 0) {
                         (void) json_array_append_new(p->removed, json_string(def->id));
-                        if (p->job->steps[i].begun)
+                        if (p->job->steps[i].attempts > 0 || p->job->steps[i].begun)
                                 fault(p, def->id, "the step has begun and cannot be removed");
                         continue;
                 }

@@ -218,6 +218,7 @@ static int call_answer(Batch *b, Job *job, Call *call, Reply *reply) {
 
 static int call_rollback(Batch *b, Job *job, Call *call, Reply *reply) {
         const char *name = args_text(call->body, "strategy", "full");
+        const char *reason = args_text(call->body, "reason", NULL);
         _cleanup_free_ char *why = NULL;
         const json_t *strategy = NULL;
         int r;
@@ -231,8 +232,7 @@ static int call_rollback(Batch *b, Job *job, Call *call, Reply *reply) {
         if (r < 0)
                 return r;
         why = strf("rolling back with strategy %s: %s asked for it%s%s", name, call->who,
-                   args_text(call->body, "reason", NULL) ? ": " : "",
-                   args_text(call->body, "reason", ""));
+                   isempty(reason) ? "" : ": ", isempty(reason) ? "" : reason);
         if (!why)
                 return error_oom(&reply->error);
         return back_begin(&b->turn, job, JOB_EVENT_ROLLBACK, name, why, call->who);
@@ -251,7 +251,8 @@ static int call_cancel(Batch *b, Job *job, Call *call, Reply *reply) {
 
         if (!is_allowed(job, "cancel"))
                 return refuse_now(job, "be cancelled", &reply->error);
-        why = strf("cancelled by %s%s%s", call->who, reason ? ": " : "", reason ? reason : "");
+        why = strf("cancelled by %s%s%s", call->who, isempty(reason) ? "" : ": ",
+                   isempty(reason) ? "" : reason);
         if (!why)
                 return error_oom(&reply->error);
         if (!untouched(job))
@@ -299,6 +300,9 @@ static void steps_again(Job *job, Phase phase) {
                 StepState *s = &job->steps[i];
 
                 if (s->status != STEP_FAILED && s->status != STEP_INTERRUPTED)
+                        continue;
+                /* It has a wait of its own: whoever answers that one decides. */
+                if (wait_find_step(job, "retry-or-skip", job->def->steps[i].id))
                         continue;
                 if (job_step_move(job, i, STEP_EVENT_AGAIN) < 0)
                         continue;

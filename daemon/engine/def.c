@@ -144,6 +144,24 @@ static int add_hooks(JobDef *def) {
         return 0;
 }
 
+/* A title that uses what is not known yet, an output say, is shown as it is written. */
+static int expand_titles(JobDef *def) {
+        json_auto_t *scope =
+                json_pack("{s:O, s:{s:s, s:s}}", "in", def->inputs, "job", "plan",
+                          args_text(def->plan->norm, "plan", ""), "target", def->target);
+
+        for (unsigned i = 0; scope && i < def->n_steps; i++) {
+                const char *title = args_text(def->steps[i].norm, "title", NULL);
+
+                if (title && (strstr(title, "${steps.") ||
+                              plan_expand_text(title, scope, &def->steps[i].title, NULL) < 0))
+                        def->steps[i].title = strdup(title);
+                if (title && !def->steps[i].title)
+                        return -ENOMEM;
+        }
+        return scope ? 0 : -ENOMEM;
+}
+
 static int expand_names(JobDef *def, Error *reterr) {
         json_auto_t *scope = json_pack("{s:O, s:{s:s}}", "in", def->inputs, "job", "plan",
                                        args_text(def->plan->norm, "plan", ""));
@@ -181,6 +199,8 @@ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr) {
                 r = add_thens(def);
         if (r >= 0)
                 r = add_hooks(def);
+        if (r >= 0)
+                r = expand_titles(def);
         if (r < 0)
                 return error_oom(reterr);
         *ret = TAKE(def);
@@ -197,6 +217,7 @@ void job_def_unref(JobDef *def) {
                 return;
         for (unsigned i = 0; i < def->n_steps; i++) {
                 free(def->steps[i].id);
+                free(def->steps[i].title);
                 json_decref(def->steps[i].made);
         }
         free(def->steps);

@@ -24,6 +24,7 @@ const char *phase_to_text(Phase phase);
 
 typedef struct StepDef {
         char *id;
+        char *title;        /* inputs put in; NULL when the plan gives none */
         const json_t *norm; /* the step's normal form; borrowed from the plan or from `made` */
         json_t *made;       /* owned normal form of a pseudo-step, or NULL */
         Phase phase;

@@ -10,7 +10,7 @@
 #define CALLS_MAX 1024
 #define EVENTS_MAX 64 /* before a turn */
 #define MAX_JOBS_DEFAULT 64
-#define LOCK_TRIES 10
+#define LOCK_TRIES 40
 #define LOCK_PAUSE_US (50 * 1000)
 #define REQUESTS_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
 
@@ -64,23 +64,47 @@ static int load_job(void *userdata, const JobRow *row) {
         return 0;
 }
 
-static void drop_slots(Engine *e) {
-        for (unsigned i = 0; i < e->n_slots; i++) {
-                job_free(e->slots[i].job);
-                free(e->slots[i].json);
+static void slots_free(Slot *slots, unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                job_free(slots[i].job);
+                free(slots[i].json);
         }
-        e->n_slots = 0;
+        free(slots);
 }
 
 static void attach_all(Engine *e) {
         for (unsigned i = 0; i < e->n_slots; i++) {
                 const Job *job = e->slots[i].job;
 
-                for (unsigned k = 0; k < job->def->n_steps; k++)
-                        if (job->steps[k].in_flight &&
-                            !watch_find(e, job->id, k, job->steps[k].attempts))
+                for (unsigned k = 0; k < job->def->n_steps; k++) {
+                        Watch *w = watch_find(e, job->id, k, job->steps[k].attempts);
+
+                        if (!job->steps[k].in_flight)
+                                continue;
+                        if (w)
+                                watch_make_up(w, &job->steps[k]);
+                        else
                                 watch_attach(e, job, k);
+                }
         }
+}
+
+/* While the jobs cannot be read, those in memory go on being shown. */
+static int load_slots(Engine *e, Error *reterr) {
+        Slot *slots = TAKE(e->slots);
+        unsigned n_slots = e->n_slots;
+        int r;
+
+        e->n_slots = 0;
+        r = store_jobs_live(e->store, load_job, e, reterr);
+        if (r >= 0) {
+                slots_free(slots, n_slots);
+                return 0;
+        }
+        slots_free(e->slots, e->n_slots);
+        e->slots = slots;
+        e->n_slots = n_slots;
+        return r;
 }
 
 int engine_load(Engine *e, Error *reterr) {
@@ -88,8 +112,7 @@ int engine_load(Engine *e, Error *reterr) {
         int64_t last = 0;
         int r;
 
-        drop_slots(e);
-        r = store_jobs_live(e->store, load_job, e, reterr);
+        r = load_slots(e, reterr);
         if (r >= 0)
                 r = store_last_job(e->store, &last, reterr);
         if (r >= 0)
@@ -197,8 +220,7 @@ void engine_free(Engine *e) {
         for (unsigned i = 0; i < e->n_facts; i++)
                 json_decref(e->facts[i].data);
         free(e->facts);
-        drop_slots(e);
-        free(e->slots);
+        slots_free(e->slots, e->n_slots);
         store_free(e->store);
         sd_event_source_disable_unref(e->timer);
         sd_event_unref(e->event);

@@ -145,7 +145,14 @@ static bool stop_members(Turn *t, Job *job, unsigned begin, unsigned end) {
         bool busy = false;
 
         for (unsigned i = begin; i < end; i++) {
-                if (!job->steps[i].in_flight)
+                StepState *s = &job->steps[i];
+
+                /* A next try that will not come must not be waited for. */
+                if (deadline_is_set(&s->again)) {
+                        s->again = (Deadline){0};
+                        s->dirty = true;
+                }
+                if (!s->in_flight)
                         continue;
                 attempt_stop(t, job, i);
                 busy = true;

@@ -32,7 +32,8 @@ typedef struct Watch {
         pid_t pid;
         bool child; /* started by this daemon: to be reaped */
         bool stop_wanted;
-        bool told; /* its end is in the queue of facts */
+        bool told;       /* its end is in the queue of facts */
+        bool unprepared; /* its folder or task.json is still to be written */
         unsigned spawns;
         int64_t started;   /* CLOCK_BOOTTIME ms of the first spawn */
         unsigned question; /* highest question told */
@@ -118,6 +119,7 @@ _must_check_ int plan_file_find(Engine *e, const char *name, char **ret_path, ch
 /* ---- watch.c ---- */
 void watch_spawn(Engine *e, const Job *job, Effect *effect);
 void watch_attach(Engine *e, const Job *job, unsigned step);
+void watch_make_up(Watch *w, const StepState *s);
 void watch_stop(Engine *e, int64_t job, unsigned step);
 void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k);
 Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n);

@@ -181,7 +181,7 @@ static json_t *plan_steps(const JobDef *def) {
                         continue;
                 step = json_pack("{s:s, s:s, s:s, s:s*}", "id", s->id, "verb",
                                  args_text(s->norm, "verb", ""), "phase", phase_to_text(s->phase),
-                                 "title", args_text(s->norm, "title", NULL));
+                                 "title", s->title);
                 if (s->parent >= 0)
                         (void) json_put(step, "parent", json_string(def->steps[s->parent].id));
                 (void) json_array_append_new(list, step);

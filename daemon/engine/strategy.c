@@ -213,10 +213,8 @@ static json_t *undo_view(const Job *job, const json_t *strategy) {
                 if (!what || streq(what, "nothing"))
                         continue;
                 (void) json_array_append_new(
-                        list,
-                        json_pack("{s:s, s:s*, s:s}", "step", job->def->steps[best].id, "title",
-                                  args_text(job->def->steps[best].norm, "title", NULL), "what",
-                                  what));
+                        list, json_pack("{s:s, s:s*, s:s}", "step", job->def->steps[best].id,
+                                        "title", job->def->steps[best].title, "what", what));
         }
 }
 

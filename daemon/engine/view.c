@@ -40,7 +40,8 @@ static json_t *step_view(const Job *job, unsigned idx) {
 
         if (!view)
                 return NULL;
-        put_known(view, "title", json_object_get(def->norm, "title"));
+        if (def->title)
+                (void) json_put(view, "title", json_string(def->title));
         if (def->parent >= 0)
                 (void) json_put(view, "parent", json_string(job->def->steps[def->parent].id));
         if (s->attempts > 0)
@@ -200,8 +201,7 @@ static void undo_lists(const Job *job, json_t *failure) {
                 if (why)
                         (void) json_array_append_new(
                                 left, json_pack("{s:s, s:O}", "step", def->id, "why", why));
-                else if (s->status == STEP_UNDONE && def->class != VERB_LOOK &&
-                         def->class != VERB_GATE)
+                else if (s->status == STEP_UNDONE && s->direction == DIRECTION_UNDO)
                         (void) json_array_append_new(undone, json_string(def->id));
                 else if (s->status != STEP_UNDONE &&
                          (job->state == JOB_STUCK || job->state == JOB_ROLLING_BACK))
@@ -210,6 +210,30 @@ static void undo_lists(const Job *job, json_t *failure) {
         (void) json_put(failure, "undone", undone);
         (void) json_put(failure, "left", left);
         (void) json_put(failure, "pending_undo", pending);
+}
+
+/* Inputs that are not the plan's defaults, so that the line does the same when it is typed. */
+static char *start_again(const Job *job) {
+        char *line = strf("updctl start %s", args_text(job->def->plan->norm, "plan", ""));
+        json_t *declared = json_object_get(job->def->plan->norm, "inputs"), *value;
+        const char *name;
+
+        json_object_foreach (job->def->inputs, name, value) {
+                json_t *fallback = json_object_get(json_object_get(declared, name), "default");
+                _cleanup_free_ char *text = json_is_string(value)
+                                                    ? strdup(json_string_value(value))
+                                                    : json_dumps(value, JSON_ENCODE_ANY);
+                bool plain = text && !text[strcspn(text, " \t\n'\"\\$`!*?[]{}()<>|&;#~")];
+                char *longer;
+
+                if (!line || !text || json_equal(value, fallback))
+                        continue;
+                longer = strf("%s -i %s%s=%s%s", line, plain ? "" : "'", name, text,
+                              plain ? "" : "'");
+                free(line);
+                line = longer;
+        }
+        return line;
 }
 
 static json_t *next_commands(const Job *job) {
@@ -231,8 +255,7 @@ static json_t *next_commands(const Job *job) {
         }
         if (json_array_size(next) == 0) {
                 _cleanup_free_ char *line = strf("updctl events %lld", id);
-                _cleanup_free_ char *again =
-                        strf("updctl start %s", args_text(job->def->plan->norm, "plan", ""));
+                _cleanup_free_ char *again = start_again(job);
 
                 if (line)
                         (void) json_array_append_new(next, json_string(line));
@@ -313,6 +336,8 @@ int job_view(const Turn *t, const Job *job, json_t **ret) {
         put_known(view, "about", json_object_get(job->def->plan->norm, "about"));
         (void) json_put(view, "sha256", json_string(job->def->plan->sha256));
         (void) json_object_set(view, "inputs", job->def->inputs);
+        (void) json_put(view, "labels", json_object());
+        (void) json_put(view, "overrides", json_array());
         for (size_t i = 0; i < ELEMENTSOF(facts); i++)
                 put_known(view, facts[i], json_object_get(job->facts, facts[i]));
         (void) json_put(view, "progress", progress_view(job));

@@ -20,9 +20,12 @@
 
 #define SPAWNS_MAX 3
 #define LOOK_AGAIN_MS 20
+#define LOOK_LATER_MS 1000
 #define PROGRESS_MAX (1024 * 1024)
 
 static void watch_look(Watch *w);
+static int watch_open(Watch *w);
+static void watch_broken(Watch *w, int r);
 
 Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n) {
         for (unsigned i = 0; i < e->n_watches; i++) {
@@ -104,8 +107,8 @@ static void watch_ended(Watch *w, json_t *result) {
 static json_t *withdrawn_result(const Watch *w) {
         int64_t now = now_wall_ms();
 
-        return json_pack("{s:s, s:i, s:s, s:s, s:s, s:{s:s, s:s}, s:I, s:I}", "id", w->id, "n",
-                         (int) w->n, "state", "failed", "phase", "do", "reason",
+        return json_pack("{s:s, s:i, s:s, s:b, s:s, s:s, s:{s:s, s:s}, s:I, s:I}", "id", w->id, "n",
+                         (int) w->n, "state", "failed", "withdrawn", 1, "phase", "do", "reason",
                          w->stop_wanted ? "stopped" : "spawn", "error", "type",
                          w->stop_wanted ? "stopped" : "spawn-failed", "message",
                          w->stop_wanted ? "It was stopped before it began"
@@ -113,13 +116,21 @@ static json_t *withdrawn_result(const Watch *w) {
                          "started", (json_int_t) now, "ended", (json_int_t) now);
 }
 
-/* The daemon makes the claim itself: from then on no updd-step will act. */
-static int watch_withdraw(Watch *w) {
-        int r = attempt_claim(w->dirfd, w->id, true);
+static bool claim_is_ours(Watch *w) {
+        json_auto_t *claim = NULL;
 
-        if (r == -EEXIST)
+        return attempt_claim_read(w->dirfd, w->id, &claim) >= 0 &&
+               streq0(args_text(claim, "by", NULL), "daemon");
+}
+
+/* The daemon makes the claim itself: from then on no updd-step will act. On failure (somebody has
+ * claimed, or the claim cannot be written) nothing is certain, and nothing is told. */
+static int watch_withdraw(Watch *w) {
+        int r = w->dirfd < 0 ? -EBADF : attempt_claim(w->dirfd, w->id, true);
+
+        if (r < 0 && (r == -EEXIST || !claim_is_ours(w)))
                 return r;
-        if (r >= 0 && w->pid > 0)
+        if (w->pid > 0)
                 (void) kill(w->pid, SIGKILL);
         watch_ended(w, withdrawn_result(w));
         return 0;
@@ -183,10 +194,51 @@ static void watch_follow(Watch *w) {
         if (attempt_is_alive(w->dirfd) != 1) {
                 w->pid_source = sd_event_source_disable_unref(w->pid_source);
                 look_again(w, 1);
+                return;
         }
+        /* Whoever wanted it stopped may have died before the signal was sent. */
+        if (w->stop_wanted)
+                (void) pidfd_send_signal(w->pidfd, SIGTERM, NULL, 0);
 }
 
 static void watch_start(Watch *w);
+static int watch_prepare(Watch *w);
+
+/* What passes by itself says nothing about the attempt: it is looked at again. */
+static bool is_passing(int r) {
+        return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOSPC || r == -EDQUOT ||
+               r == -EROFS || r == -EAGAIN || r == -EINTR;
+}
+
+static void withdraw_or_look_again(Watch *w) {
+        int r = watch_withdraw(w);
+
+        /* What kept the claim from being written may have kept updd-step from writing its own. */
+        if (is_passing(r))
+                w->spawns = 0;
+        if (r < 0)
+                look_again(w, LOOK_LATER_MS);
+}
+
+/* Nobody has claimed it and nobody lives there: it begins now, or never. */
+static void look_at_unclaimed(Watch *w) {
+        int r;
+
+        if (w->stop_wanted || w->spawns >= SPAWNS_MAX ||
+            (!w->unprepared && now_boot_ms() - w->started > ATTEMPT_UNCLAIMED_MS)) {
+                withdraw_or_look_again(w);
+                return;
+        }
+        r = w->unprepared ? watch_prepare(w) : 0;
+        if (r >= 0)
+                watch_start(w);
+        else if (is_passing(r))
+                look_again(w, LOOK_LATER_MS);
+        else {
+                log_job_error(w->job, NULL, "cannot prepare %s: %s", w->dir, strerror(-r));
+                withdraw_or_look_again(w);
+        }
+}
 
 /* The lock is free and there is no result: what does the claim say? */
 static void look_at_claim(Watch *w) {
@@ -194,12 +246,7 @@ static void look_at_claim(Watch *w) {
         int r = attempt_claim_read(w->dirfd, w->id, &claim);
 
         if (r == -ENOENT) {
-                if (w->stop_wanted || w->spawns >= SPAWNS_MAX ||
-                    now_boot_ms() - w->started > ATTEMPT_UNCLAIMED_MS) {
-                        (void) watch_withdraw(w);
-                        return;
-                }
-                watch_start(w);
+                look_at_unclaimed(w);
                 return;
         }
         if (r >= 0 && streq0(args_text(claim, "by", NULL), "daemon")) {
@@ -207,8 +254,8 @@ static void look_at_claim(Watch *w) {
                 return;
         }
         /* Claimed and dead: decided only when none of its processes is left. */
-        if (tree_signal_marked(w->id, SIGKILL) > 0) {
-                look_again(w, LOOK_AGAIN_MS);
+        if (is_passing(r) || tree_signal_marked(w->id, SIGKILL) != 0) {
+                look_again(w, is_passing(r) ? LOOK_LATER_MS : LOOK_AGAIN_MS);
                 return;
         }
         watch_ended(w, NULL);
@@ -221,16 +268,24 @@ static void watch_look(Watch *w) {
         w->timer = sd_event_source_disable_unref(w->timer);
         if (w->told || w->pid_source)
                 return;
-        if (attempt_is_alive(w->dirfd) == 1) {
+        r = w->dirfd < 0 ? watch_open(w) : 0;
+        if (r >= 0)
+                r = attempt_is_alive(w->dirfd);
+        if (r == 1) {
                 watch_follow(w);
                 return;
         }
-        r = attempt_result_read(w->dirfd, w->id, &result);
-        if (r >= 0) {
+        /* Not to be able to look is not to know that it is dead. */
+        if (r >= 0)
+                r = attempt_result_read(w->dirfd, w->id, &result);
+        if (r >= 0)
                 watch_ended(w, result);
-                return;
-        }
-        look_at_claim(w);
+        else if (is_passing(r))
+                look_again(w, LOOK_LATER_MS);
+        else if (w->dirfd < 0)
+                watch_broken(w, r);
+        else
+                look_at_claim(w);
 }
 
 /* ---- questions ---- */
@@ -393,9 +448,9 @@ static void watch_start(Watch *w) {
                 return;
         log_job_warning(w->job, NULL, "cannot start updd-step: %s", strerror(-r));
         if (w->spawns >= SPAWNS_MAX)
-                (void) watch_withdraw(w);
+                withdraw_or_look_again(w);
         else
-                look_again(w, 1000);
+                look_again(w, LOOK_LATER_MS);
 }
 
 static Watch *watch_new(Engine *e, const Job *job, unsigned step) {
@@ -435,6 +490,15 @@ static void watch_broken(Watch *w, int r) {
         watch_ended(w, result);
 }
 
+/* Opens the folder, and hears from then on what is told in it. */
+static int watch_open(Watch *w) {
+        int r = attempt_open(w->dir, true, &w->dirfd);
+
+        if (r >= 0)
+                watch_progress(w);
+        return r;
+}
+
 void watch_spawn(Engine *e, const Job *job, Effect *effect) {
         Watch *w = watch_new(e, job, effect->step);
         int r;
@@ -444,15 +508,18 @@ void watch_spawn(Engine *e, const Job *job, Effect *effect) {
                 return;
         }
         w->secrets = TAKE(effect->secrets);
-        r = attempt_open(w->dir, true, &w->dirfd);
+        r = watch_open(w);
         if (r >= 0)
                 r = attempt_task_write(w->dirfd, effect->task);
-        if (r < 0) {
+        if (r >= 0)
+                watch_start(w);
+        else if (is_passing(r)) {
+                w->unprepared = true;
+                log_job_warning(job->id, NULL, "cannot prepare %s, trying again: %s", w->dir,
+                                strerror(-r));
+                look_again(w, LOOK_LATER_MS);
+        } else
                 watch_broken(w, r);
-                return;
-        }
-        watch_progress(w);
-        watch_start(w);
 }
 
 /* What a spawn that never happened, or never claimed, needs once more. */
@@ -478,31 +545,42 @@ static int rebuild(Engine *e, const Job *job, Watch *w) {
         return attempt_task_write(w->dirfd, task);
 }
 
+/* Makes up for a start that failed, or that a former daemon did not come to. */
+static int watch_prepare(Watch *w) {
+        Slot *slot = slot_find(w->engine, w->job);
+        int r = slot ? rebuild(w->engine, slot->job, w) : -ENOENT;
+
+        if (r < 0)
+                return r;
+        w->unprepared = false;
+        w->started = now_boot_ms();
+        return 0;
+}
+
+/* What a former daemon committed and may not have let out: answers, a stop. */
+void watch_make_up(Watch *w, const StepState *s) {
+        json_t *k;
+        size_t i;
+
+        json_array_foreach (json_object_get(s->more, "answered"), i, k) {
+                watch_deliver(w->engine, w->job, w->step, (unsigned) json_integer_value(k));
+        }
+        if (s->stop_wanted)
+                watch_stop(w->engine, w->job, w->step);
+}
+
 void watch_attach(Engine *e, const Job *job, unsigned step) {
         Watch *w = watch_new(e, job, step);
-        json_t *answered = json_object_get(job->steps[step].more, "answered"), *k;
-        json_auto_t *claim = NULL;
-        size_t i;
         int r;
 
-        if (!w)
-                return;
-        r = attempt_open(w->dir, true, &w->dirfd);
-        if (r >= 0 && attempt_claim_read(w->dirfd, w->id, &claim) == -ENOENT)
-                r = rebuild(e, job, w);
-        if (r < 0) {
-                watch_broken(w, r);
+        if (!w) {
+                log_job_error(job->id, NULL, "out of memory; a step is looked at on restart");
                 return;
         }
-        json_array_foreach (answered, i, k) {
-                r = attempt_answer_deliver(w->dirfd, (unsigned) json_integer_value(k));
-                if (r < 0)
-                        log_job_warning(job->id, NULL, "cannot deliver an answer: %s",
-                                        strerror(-r));
-        }
-        watch_progress(w);
-        if (w->stop_wanted)
-                watch_stop(e, job->id, step);
+        w->unprepared = true;
+        r = watch_open(w);
+        if (r >= 0)
+                watch_make_up(w, &job->steps[step]);
         watch_look(w);
 }
 
@@ -519,7 +597,7 @@ void watch_stop(Engine *e, int64_t job, unsigned step) {
                 r = attempt_stop_write(w->dirfd, "the daemon was asked to");
                 if (r < 0)
                         log_job_warning(job, NULL, "cannot write a stop file: %s", strerror(-r));
-                if (watch_withdraw(w) == -EEXIST && w->pidfd >= 0)
+                if (watch_withdraw(w) < 0 && w->pidfd >= 0)
                         (void) pidfd_send_signal(w->pidfd, SIGTERM, NULL, 0);
         }
 }
