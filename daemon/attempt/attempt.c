@@ -59,6 +59,9 @@ static int link_whole(int dirfd, const char *name, const json_t *value) {
 
         if (!temporary || !text)
                 return -ENOMEM;
+        /* Known before anything is written: a full disk must not hide it. */
+        if (faccessat(dirfd, name, F_OK, 0) == 0)
+                return -EEXIST;
         fd = openat(dirfd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
