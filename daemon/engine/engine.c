@@ -2,6 +2,7 @@
 /* The engine's life: lock, store, the jobs taken up again, the loop. */
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 
 #include "api/args.h"
 #include "daemon/engine/internal.h"
@@ -158,6 +159,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
+static int on_anchor(sd_event_source *source, const struct inotify_event *event, void *userdata) {
+        return 0;
+}
+
 int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error *reterr) {
         _cleanup_(engine_freep) Engine *e = calloc(1, sizeof(Engine));
         int r;
@@ -174,6 +179,10 @@ int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error 
         r = sd_event_add_time(event, &e->timer, CLOCK_BOOTTIME, UINT64_MAX, 1000, on_timer, e);
         if (r < 0)
                 return error_set(reterr, -r, "internal", "Cannot set a timer: %s", strerror(-r));
+        r = sd_event_add_inotify(event, &e->anchor, e->state_dir, IN_DELETE_SELF, on_anchor, e);
+        if (r < 0)
+                return error_set(reterr, -r, "internal", "Cannot watch %s: %s", e->state_dir,
+                                 strerror(-r));
         r = take_lock(e, reterr);
         if (r >= 0)
                 r = store_open(e->state_dir, &e->store, reterr);
@@ -223,6 +232,7 @@ void engine_free(Engine *e) {
         slots_free(e->slots, e->n_slots);
         store_free(e->store);
         sd_event_source_disable_unref(e->timer);
+        sd_event_source_disable_unref(e->anchor);
         sd_event_unref(e->event);
         for (unsigned i = 0; e->plan_dirs && e->plan_dirs[i]; i++)
                 free(e->plan_dirs[i]);

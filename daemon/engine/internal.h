@@ -70,8 +70,9 @@ struct Engine {
         unsigned n_calls;
         int64_t last_job;
         sd_event_source *timer;
-        int64_t armed_for;     /* CLOCK_BOOTTIME ms, INT64_MAX: not armed */
-        int64_t checkpoint_at; /* when an idle store moves its WAL back; 0: nothing to move */
+        sd_event_source *anchor; /* keeps the loop's inotify descriptor: closing one takes 10 ms */
+        int64_t armed_for;       /* CLOCK_BOOTTIME ms, INT64_MAX: not armed */
+        int64_t checkpoint_at;   /* when an idle store moves its WAL back; 0: nothing to move */
         ChangeFunc change;
         void *change_userdata;
         json_t *tokens;
@@ -131,7 +132,7 @@ void fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n, 
 /* ---- take.c, turn.c, commit.c ---- */
 _must_check_ int batch_take_fact(Batch *b, const Fact *fact);
 /* Handles the first `n` calls of the queue; each has a Pending afterwards, refused or not. */
-_must_check_ int batch_take_calls(Batch *b, unsigned n);
+_must_check_ int batch_take_calls(Batch *b, unsigned n, Error *reterr);
 void reply_refuse(Reply *reply, int r);
 /* Lets the reply out and frees the call. */
 void pending_answer(Pending *p);
