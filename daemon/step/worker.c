@@ -57,16 +57,24 @@ static int run_verb(Step *s, Error *reterr) {
         return func(s, json_object_get(s->op, "args"), reterr);
 }
 
+/* The checks inherit the op's cwd, user and env, whose secrets must be put in for them too. */
 static int run_checks(Step *s, const json_t *checks, Error *reterr) {
-        json_auto_t *resolved = NULL;
-        int r;
+        json_auto_t *resolved = NULL, *around = NULL;
+        const json_t *op = s->op;
+        int r = 0;
 
         if (json_array_size(checks) == 0)
                 return 0;
-        r = secrets_resolve(s->secrets, checks, &resolved, reterr);
+        if (op)
+                r = secrets_resolve(s->secrets, op, &around, reterr);
+        if (r >= 0)
+                r = secrets_resolve(s->secrets, checks, &resolved, reterr);
         if (r < 0)
                 return r;
-        return checks_run(s, resolved, true, reterr);
+        s->op = op ? around : NULL;
+        r = checks_run(s, resolved, true, reterr);
+        s->op = op;
+        return r;
 }
 
 /* A pause before try `i` (from 1), in ms: first, then each one `factor` times the one before. */
