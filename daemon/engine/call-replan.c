@@ -179,6 +179,15 @@ static int take_over(Job *job, JobDef *to) {
         return 0;
 }
 
+/* Values for secrets of the plan that the job goes on with. */
+static int take_secrets(const Batch *b, const Job *job, const Plan *plan, const Call *call,
+                        Error *reterr) {
+        const json_t *values = json_object_get(call->body, "secrets");
+        int r = secrets_known(plan, values, reterr);
+
+        return r < 0 ? r : secrets_keep(b->turn.state_dir, job->id, values, reterr);
+}
+
 int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
         _cleanup_(replan_done) Replan p = {
                 .job = job,
@@ -194,7 +203,7 @@ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
 
         if (!json_object_get(call->body, "document") &&
             json_object_size(json_object_get(call->body, "inputs")) == 0)
-                return 0;
+                return take_secrets(b, job, job->def->plan, call, reterr);
         if (!p.changed_inputs || !p.faults || !p.added || !p.removed || !p.changed)
                 return error_oom(reterr);
         r = make_def(job, call, &to, reterr);
@@ -210,6 +219,9 @@ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
                 error_detail(reterr, "faults", json_incref(p.faults));
                 return r;
         }
+        r = take_secrets(b, job, to->plan, call, reterr);
+        if (r < 0)
+                return r;
         job_tell(job, "plan_changed", -1, call->who,
                  json_pack("{s:s, s:s, s:O, s:O, s:O, s:O}", "from", job->def->plan->sha256, "to",
                            to->plan->sha256, "inputs", p.changed_inputs, "added", p.added,

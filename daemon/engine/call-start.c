@@ -109,19 +109,6 @@ static int close_former(Batch *b, Job *job) {
         return 0;
 }
 
-/* Names that the plan does not know are mistakes of the caller, told at once. */
-static int check_names(const json_t *given, const json_t *known, const char *what, Error *reterr) {
-        const char *name;
-        json_t *value;
-
-        json_object_foreach ((json_t *) given, name, value) {
-                if (!json_object_get(known, name))
-                        return error_set(reterr, EINVAL, "bad-request", "The plan has no %s '%s'",
-                                         what, name);
-        }
-        return 0;
-}
-
 static int check_overrides(const json_t *given, const Plan *plan, Error *reterr) {
         json_t *checks = json_object_get(plan->norm, "checks"), *check, *name;
         size_t i, k;
@@ -151,8 +138,7 @@ static int make_def(Batch *b, const Call *call, JobDef **ret, Error *reterr) {
         if (r >= 0)
                 r = refuse_not_carried(plan, reterr);
         if (r >= 0)
-                r = check_names(json_object_get(call->body, "secrets"),
-                                json_object_get(plan->norm, "secrets"), "secret", reterr);
+                r = secrets_known(plan, json_object_get(call->body, "secrets"), reterr);
         if (r >= 0)
                 r = check_overrides(json_object_get(call->body, "overrides"), plan, reterr);
         if (r >= 0)

@@ -274,10 +274,16 @@ static int failed_undo(const Job *job) {
 }
 
 static int stuck_retry(Batch *b, Job *job, Call *call, Reply *reply) {
+        const json_t *secrets = json_object_get(call->body, "secrets");
         int idx = failed_undo(job), r;
 
         if (idx < 0)
                 return refuse_now(job, "retry", &reply->error);
+        r = secrets_known(job->def->plan, secrets, &reply->error);
+        if (r >= 0)
+                r = secrets_keep(b->turn.state_dir, job->id, secrets, &reply->error);
+        if (r < 0)
+                return r;
         job_tell(job, "decided", idx, call->who,
                  json_pack("{s:s}", "decided", "the undo is tried again"));
         job_fact(job, "decided", json_string("the failed undo is tried again"));
@@ -319,10 +325,6 @@ static int call_retry(Batch *b, Job *job, Call *call, Reply *reply) {
 
         if (!is_allowed(job, "retry"))
                 return refuse_now(job, "retry", &reply->error);
-        r = secrets_keep(b->turn.state_dir, job->id, json_object_get(call->body, "secrets"),
-                         &reply->error);
-        if (r < 0)
-                return r;
         if (job->state == JOB_STUCK)
                 return stuck_retry(b, job, call, reply);
         r = wait_named(job, call, NULL, "retry", &wait, &reply->error);

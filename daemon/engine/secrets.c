@@ -213,6 +213,19 @@ int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing) {
         return 0;
 }
 
+int secrets_known(const Plan *plan, const json_t *given, Error *reterr) {
+        const json_t *known = json_object_get(plan->norm, "secrets");
+        const char *name;
+        json_t *value;
+
+        json_object_foreach ((json_t *) given, name, value) {
+                if (!json_object_get(known, name))
+                        return error_set(reterr, EINVAL, "bad-request",
+                                         "The plan has no secret '%s'", name);
+        }
+        return 0;
+}
+
 int secrets_keep(const char *state_dir, int64_t job, const json_t *values, Error *reterr) {
         _cleanup_free_ char *dir = strf("%s/jobs/%lld/secrets", state_dir, (long long) job);
         const char *name;

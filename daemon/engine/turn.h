@@ -64,6 +64,9 @@ _must_check_ int secrets_resolve(const Turn *t, const Job *job, const json_t *ta
                                  json_t **ret_values, json_t **ret_missing, Error *reterr);
 /* Names of the plan's secrets that no source gives now. */
 _must_check_ int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing);
+/* Refuses names that the plan does not have. They become file names, so this comes before
+ * secrets_keep(). */
+_must_check_ int secrets_known(const Plan *plan, const json_t *given, Error *reterr);
 /* Writes values that came with a request into the job's secrets folder (0600). */
 _must_check_ int secrets_keep(const char *state_dir, int64_t job, const json_t *values,
                               Error *reterr);
