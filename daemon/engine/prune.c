@@ -2,7 +2,8 @@
 /*
  * Old jobs' folders: what is beyond the newest KEPT_COUNT, or older than KEPT_DAYS, goes, logs and
  * undo records with it; the rows in the database stay. Jobs in memory keep theirs, and so does a
- * folder that holds backups: those are removed by the plan's `keep`, not by age.
+ * folder that holds backups: those are removed by the plan's `keep`, not by age. Secrets that came
+ * with requests go with the job's leaving memory; what a crash left of them goes here.
  */
 #include <dirent.h>
 #include <sys/stat.h>
@@ -35,6 +36,13 @@ static bool may_go(Engine *e, const char *path, const char *name, bool surplus) 
                now_wall_ms() / 1000 - st.st_mtim.tv_sec > (int64_t) KEPT_DAYS * 24 * 3600;
 }
 
+static void forget_secrets(Engine *e, const char *path, const char *name) {
+        _cleanup_free_ char *secrets = path ? path_join(path, "secrets") : NULL;
+
+        if (secrets && !slot_find(e, strtoll(name, NULL, 10)))
+                (void) remove_tree(secrets);
+}
+
 void engine_prune(Engine *e) {
         _cleanup_free_ char *dir = path_join(e->state_dir, "jobs");
         struct dirent **entries = NULL;
@@ -44,6 +52,7 @@ void engine_prune(Engine *e) {
                 _cleanup_free_ struct dirent *d = entries[i];
                 _cleanup_free_ char *path = path_join(dir, d->d_name);
 
+                forget_secrets(e, path, d->d_name);
                 if (path && may_go(e, path, d->d_name, n - i > KEPT_COUNT) &&
                     remove_tree(path) >= 0)
                         gone++;
