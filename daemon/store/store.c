@@ -187,16 +187,26 @@ static int store_connect(Store *s, Error *reterr) {
         return 0;
 }
 
+/* SQLite gives its further files the mode that the database has when it is opened. */
+static void make_private(const char *path) {
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+        if (fd < 0)
+                return; /* SQLite says why */
+        (void) fchmod(fd, 0600);
+        (void) close(fd);
+}
+
 int store_open(const char *state_dir, Store **ret, Error *reterr) {
         _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
         int r;
 
         if (!s || !(s->path = path_join(state_dir, "updd.db")))
                 return error_oom(reterr);
+        make_private(s->path);
         r = store_connect(s, reterr);
         if (r < 0)
                 return r;
-        (void) chmod(s->path, 0600);
         *ret = TAKE(s);
         return 0;
 }
@@ -256,8 +266,12 @@ int store_commit(Store *s, Error *reterr) {
 }
 
 void store_rollback(Store *s) {
-        if (s->db && !sqlite3_get_autocommit(s->db))
+        if (store_in_transaction(s))
                 (void) run_simple(s, SQL_ROLLBACK, "roll back", NULL);
+}
+
+bool store_in_transaction(const Store *s) {
+        return s->db && !sqlite3_get_autocommit(s->db);
 }
 
 void store_checkpoint(Store *s) {
