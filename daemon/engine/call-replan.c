@@ -71,11 +71,38 @@ static json_t *without_members(const json_t *norm) {
         return copy;
 }
 
+static bool keeps_surroundings(const Replan *p, const json_t *from, const json_t *to) {
+        static const char *const keys[] = {"cwd", "user", "env", "env_file"};
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                const json_t *a = json_object_get(from, keys[i]), *b = json_object_get(to, keys[i]);
+
+                if (!a != !b || (a && (!json_equal(a, b) || uses_changed_input(p, a))))
+                        return false;
+        }
+        return true;
+}
+
+/* An action's undo must find the folder, the user and the environment that its do found, also where
+ * they come from the groups around it or from the plan. */
+static bool surroundings_same(const Replan *p, int old, int new) {
+        for (;;) {
+                old = p->from->steps[old].parent;
+                new = p->to->steps[new].parent;
+                if (old < 0 || new < 0)
+                        return old ==
+                               new &&keeps_surroundings(p, p->from->plan->norm, p->to->plan->norm);
+                if (!keeps_surroundings(p, p->from->steps[old].norm, p->to->steps[new].norm))
+                        return false;
+        }
+}
+
 static void step_compare(Replan *p, unsigned old, unsigned new) {
         const StepDef *a = &p->from->steps[old], *b = &p->to->steps[new];
         const StepState *s = &p->job->steps[old];
         json_auto_t *norm_a = without_members(a->norm), *norm_b = without_members(b->norm);
-        bool same = json_equal(norm_a, norm_b) && !uses_changed_input(p, norm_a);
+        bool same = json_equal(norm_a, norm_b) && !uses_changed_input(p, norm_a) &&
+                    (a->class != VERB_ACTION || surroundings_same(p, (int) old, (int) new));
 
         if (!same)
                 (void) json_array_append_new(p->changed, json_string(a->id));
