@@ -233,7 +233,9 @@ static int load_step(void *userdata, unsigned idx, const char *id, const char *s
         s = &job->steps[idx];
         *s = (StepState){
                 .status = (uint8_t) status,
-                .direction = (uint8_t) json_integer_value(json_object_get(data, "dir")),
+                .direction =
+                        (uint8_t) MIN((json_int_t) DIRECTION_PROBE,
+                                      MAX(0, json_integer_value(json_object_get(data, "dir")))),
                 .in_flight = json_is_true(json_object_get(data, "in_flight")),
                 .begun = json_is_true(json_object_get(data, "begun")),
                 .stop_wanted = json_is_true(json_object_get(data, "stop")),

@@ -142,7 +142,7 @@ void reply_refuse(Reply *reply, int r) {
         reply->err = -r;
 }
 
-int batch_take_calls(Batch *b, unsigned n) {
+int batch_take_calls(Batch *b, unsigned n, Error *reterr) {
         b->pending = calloc(n + 1, sizeof(Pending));
         if (!b->pending)
                 return -ENOMEM;
@@ -154,6 +154,11 @@ int batch_take_calls(Batch *b, unsigned n) {
                 r = take_call(b, p->call, &p->reply);
                 if (r < 0)
                         reply_refuse(&p->reply, r);
+                if (!store_in_transaction(b->engine->store))
+                        return error_set(reterr, p->reply.err > 0 ? p->reply.err : EIO,
+                                         p->reply.error.type, "%s",
+                                         p->reply.error.message ? p->reply.error.message
+                                                                : "the transaction was given up");
         }
         return 0;
 }

@@ -114,6 +114,23 @@ static void set_aside(Batch *b, unsigned i) {
         b->jobs[i] = b->jobs[--b->n_jobs];
 }
 
+/* A fact that does not fit its job (its rows were meddled with) must not hold up the others. */
+static int take_facts(Batch *b, unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                const Fact *fact = &b->engine->facts[i];
+                int r = batch_take_fact(b, fact);
+
+                for (unsigned k = 0; r == -EPERM && k < b->n_jobs; k++)
+                        if (b->jobs[k]->id == fact->job) {
+                                set_aside(b, k);
+                                break;
+                        }
+                if (r < 0 && r != -EPERM)
+                        return r;
+        }
+        return 0;
+}
+
 static int decide(Batch *b, Error *reterr) {
         int r;
 
@@ -169,7 +186,7 @@ static int write_jobs(Batch *b, Error *reterr) {
         return 0;
 }
 
-static void failed(Batch *b, unsigned n_calls, const Error *error) {
+static void failed(Batch *b, const Error *error) {
         Engine *e = b->engine;
 
         store_rollback(e->store);
@@ -192,7 +209,8 @@ static void failed(Batch *b, unsigned n_calls, const Error *error) {
                 }
                 pending_answer(p);
         }
-        engine_drop_calls(e, b->n_pending > 0 ? n_calls : 0);
+        /* Those behind the one that failed the turn wait for the next. */
+        engine_drop_calls(e, b->n_pending);
 }
 
 static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr) {
@@ -200,10 +218,10 @@ static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr)
         int r;
 
         r = store_begin(e->store, reterr);
-        for (unsigned i = 0; r >= 0 && i < n_facts; i++)
-                r = batch_take_fact(b, &e->facts[i]);
         if (r >= 0)
-                r = batch_take_calls(b, n_calls);
+                r = take_facts(b, n_facts);
+        if (r >= 0)
+                r = batch_take_calls(b, n_calls, reterr);
         if (r >= 0)
                 r = take_due(b);
         if (r >= 0)
@@ -283,6 +301,6 @@ void engine_turn(Engine *e) {
         else {
                 if (!error.message)
                         (void) error_set(&error, -r, "internal", "%s", strerror(-r));
-                failed(&b, n_calls, &error);
+                failed(&b, &error);
         }
 }

@@ -27,6 +27,9 @@ _must_check_ int store_verify(const char *state_dir, Error *reterr);
 _must_check_ int store_begin(Store *s, Error *reterr);
 _must_check_ int store_commit(Store *s, Error *reterr);
 void store_rollback(Store *s);
+/* False once an error has made SQLite give the transaction up by itself: what is written after that
+ * would stand alone. */
+bool store_in_transaction(const Store *s);
 /* Moves the WAL back into the database; for idle moments. */
 void store_checkpoint(Store *s);
 
