@@ -76,14 +76,16 @@ class Daemon:
         self.stderr = self.home / "updd.log"
         self.plans.mkdir(parents=True, exist_ok=True)
         self.plan_dirs = [self.plans, *plan_dirs]
+        self.step_program = BUILD / "daemon/step/updd-step"
+        self.through = []  # a program that sets limits and executes the daemon in its own place
         self.process = None
         self.answers = []  # the text of every API answer, for the search after secrets
 
     # ---- the process ----------------------------------------------------------------------------
 
     def start(self, **environment):
-        argv = [BUILD / "daemon/updd", "--state-dir", self.state, "--socket", self.socket,
-                "--step-program", BUILD / "daemon/step/updd-step", "--steps-in", "plain"]
+        argv = [*self.through, BUILD / "daemon/updd", "--state-dir", self.state, "--socket",
+                self.socket, "--step-program", self.step_program, "--steps-in", "plain"]
         for d in self.plan_dirs:
             argv += ["--plan-dir", d]
         with open(self.stderr, "ab") as log:
