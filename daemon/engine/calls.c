@@ -228,7 +228,13 @@ static int call_rollback(Batch *b, Job *job, Call *call, Reply *reply) {
         if (strategy_find(job, name, &strategy) < 0)
                 return error_set(&reply->error, EINVAL, "bad-request",
                                  "The plan has no rollback strategy '%s'", name);
-        r = typed_demanded(args_text(strategy, "type", NULL), call, &reply->error);
+        r = strategy_allowed(&b->turn, job, strategy, &reply->error);
+        if (r == -EPERM) {
+                error_detail(&reply->error, "state", json_string(job_state_to_text(job->state)));
+                error_detail(&reply->error, "actions", job_actions(job));
+        }
+        if (r >= 0)
+                r = typed_demanded(args_text(strategy, "type", NULL), call, &reply->error);
         if (r < 0)
                 return r;
         why = strf("rolling back with strategy %s: %s asked for it%s%s", name, call->who,

@@ -218,6 +218,34 @@ static void failure_note(Job *job, int idx) {
                  json_pack("{s:s, s:s}", "step", job->def->steps[idx].id, "direction", "do"));
 }
 
+/* Why the strategy that on_failure chose cannot be begun by itself. NULL: it can. Caller frees. */
+static char *choice_refused(const Turn *t, const Job *job, const Choice *choice) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        const json_t *strategy = NULL;
+
+        if (!choice->strategy)
+                return strf("holding: on_failure says hold (%s)", choice->stretch);
+        if (strategy_loses_data(job, choice->strategy) && !choice->named)
+                return strf("holding: strategy %s would lose data and on_failure does not name it",
+                            choice->strategy);
+        if (strategy_find(job, choice->strategy, &strategy) < 0 ||
+            strategy_allowed(t, job, strategy, &error) >= 0)
+                return NULL;
+        return strf("holding: strategy %s cannot be taken: %s", choice->strategy,
+                    error.message ? error.message : "its `when` does not hold");
+}
+
+/* Whoever is told of the failure hears of a job that waits, with what can be done about it. */
+static int hold_failure(Turn *t, Job *job, int idx, const char *why) {
+        int r = hold(job, idx, why, true);
+
+        if (r >= 0 && job->state == JOB_RUNNING)
+                r = job_enter(t, job, JOB_EVENT_PARK);
+        if (r >= 0)
+                hooks_queue(job, "failed");
+        return r;
+}
+
 static int decide_failure(Turn *t, Job *job) {
         int idx = failed_step(job, PHASE_MAIN);
         _cleanup_free_ char *why = NULL;
@@ -229,15 +257,9 @@ static int decide_failure(Turn *t, Job *job) {
         if (job->dry_run)
                 return job_enter(t, job, JOB_EVENT_DRY_RUN_FAILED);
         choice = strategy_for(job, (unsigned) idx);
-        if (!choice.strategy) {
-                why = strf("holding: on_failure says hold (%s)", choice.stretch);
-                return why ? hold(job, idx, why, true) : -ENOMEM;
-        }
-        if (strategy_loses_data(job, choice.strategy) && !choice.named) {
-                why = strf("holding: strategy %s would lose data and on_failure does not name it",
-                           choice.strategy);
-                return why ? hold(job, idx, why, true) : -ENOMEM;
-        }
+        why = choice_refused(t, job, &choice);
+        if (why || !choice.strategy)
+                return why ? hold_failure(t, job, idx, why) : -ENOMEM;
         why = strf("rolling back with strategy %s: step %s failed (on_failure: %s)",
                    choice.strategy, job->def->steps[idx].id, choice.stretch);
         return why ? back_begin(t, job, JOB_EVENT_STEP_FAILED, choice.strategy, why, NULL)
@@ -279,9 +301,13 @@ int forward_advance(Turn *t, Job *job, Error *reterr) {
 }
 
 static int start(Turn *t, Job *job) {
+        int r;
+
         job->started = now_wall_ms();
-        hooks_queue(job, "started");
-        return job_enter(t, job, JOB_EVENT_CHECKS_PASSED);
+        r = job_enter(t, job, JOB_EVENT_CHECKS_PASSED);
+        if (r >= 0)
+                hooks_queue(job, "started");
+        return r;
 }
 
 /* Before the first check: every secret must resolve. 1 the job waits. */

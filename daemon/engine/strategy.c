@@ -7,6 +7,7 @@
 
 #include "api/args.h"
 #include "daemon/engine/turn.h"
+#include "daemon/plan/expand.h"
 
 Choice strategy_for(const Job *job, unsigned idx) {
         const json_t *norm = job->def->plan->norm;
@@ -39,6 +40,23 @@ int strategy_find(const Job *job, const char *name, const json_t **ret) {
                 return -ENOENT;
         *ret = s;
         return 0;
+}
+
+int strategy_allowed(const Turn *t, const Job *job, const json_t *strategy, Error *reterr) {
+        const char *when = args_text(strategy, "when", NULL);
+        json_auto_t *scope = NULL;
+        int r;
+
+        if (!when)
+                return 0;
+        if (job_scope(t, job, &scope) < 0)
+                return error_oom(reterr);
+        r = expr_eval(when, scope, reterr);
+        if (r > 0)
+                return 0;
+        return error_set(reterr, EPERM, "not-now", "The strategy is allowed only when %s%s%s", when,
+                         r < 0 && reterr && reterr->message ? ": " : "",
+                         r < 0 && reterr && reterr->message ? reterr->message : "");
 }
 
 bool strategy_keeps(const Job *job, const json_t *strategy, unsigned idx) {
@@ -246,7 +264,7 @@ int strategies_view(const Turn *t, const Job *job, json_t **ret) {
         if (!json_object_get(declared, "full"))
                 r = strategy_view(job, "full", NULL, list);
         json_object_foreach (declared, name, strategy) {
-                if (r >= 0)
+                if (r >= 0 && strategy_allowed(t, job, strategy, NULL) >= 0)
                         r = strategy_view(job, name, strategy, list);
         }
         if (r < 0)

@@ -81,6 +81,9 @@ typedef struct Choice {
 Choice strategy_for(const Job *job, unsigned idx);
 /* The strategy's object, NULL for an undeclared `full`. -ENOENT: there is none of that name. */
 _must_check_ int strategy_find(const Job *job, const char *name, const json_t **ret);
+/* -EPERM, with the reason, when its `when` does not hold now. `strategy` may be NULL. */
+_must_check_ int strategy_allowed(const Turn *t, const Job *job, const json_t *strategy,
+                                  Error *reterr);
 /* What the strategy loses if it were begun now, in words; "nothing" when nothing. Caller frees. */
 _must_check_ char *strategy_loses(const Job *job, const char *name);
 bool strategy_loses_data(const Job *job, const char *name);
@@ -136,6 +139,8 @@ void hook_ended(Job *job, unsigned idx, bool ok, const char *why);
 _must_check_ int job_view(const Turn *t, const Job *job, json_t **ret);
 /* The short form for lists. */
 _must_check_ int job_view_short(const Job *job, json_t **ret);
+/* Array of the waits, without what is the engine's own. */
+json_t *job_waits(const Job *job);
 /* Array of the verbs allowed now. */
 json_t *job_actions(const Job *job);
 /* The failure as the API tells it, NULL when there is none. */

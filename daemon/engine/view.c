@@ -89,7 +89,7 @@ static json_t *progress_view(const Job *job) {
 }
 
 /* "until" is the engine's own; everything else of a wait is for people. */
-static json_t *waits_view(const Job *job) {
+json_t *job_waits(const Job *job) {
         json_t *list = json_array(), *wait;
         size_t i;
 
@@ -342,7 +342,7 @@ int job_view(const Turn *t, const Job *job, json_t **ret) {
                 put_known(view, facts[i], json_object_get(job->facts, facts[i]));
         (void) json_put(view, "progress", progress_view(job));
         (void) json_put(view, "steps", steps_view(job));
-        (void) json_put(view, "waits", waits_view(job));
+        (void) json_put(view, "waits", job_waits(job));
         actions = job_actions(job);
         (void) json_put(view, "actions", actions);
         if (job->state == JOB_SUCCEEDED && !job->dry_run)

@@ -151,8 +151,9 @@ int gate_open(Turn *t, Job *job, unsigned idx, Error *reterr) {
 }
 
 /* The strategy that a missed deadline leads to; NULL: hold, with the reason in *ret_why. */
-static const char *missed_leads_to(const Job *job, unsigned idx, const char *on_timeout,
-                                   const char **ret_why) {
+static const char *missed_leads_to(const Turn *t, const Job *job, unsigned idx,
+                                   const char *on_timeout, const char **ret_why) {
+        const json_t *found = NULL;
         Choice choice = strategy_for(job, idx);
         const char *strategy = streq(on_timeout, "rollback") ? choice.strategy : on_timeout;
 
@@ -162,6 +163,11 @@ static const char *missed_leads_to(const Job *job, unsigned idx, const char *on_
         if (strategy_loses_data(job, strategy) &&
             !(choice.named && streq0(choice.strategy, strategy))) {
                 *ret_why = "the way back would lose data and on_failure does not name it";
+                return NULL;
+        }
+        if (strategy_find(job, strategy, &found) >= 0 &&
+            strategy_allowed(t, job, found, NULL) < 0) {
+                *ret_why = "the way back's `when` does not hold now";
                 return NULL;
         }
         return strategy;
@@ -190,7 +196,7 @@ static int gate_missed(Turn *t, Job *job, json_t *wait) {
                 hooks_queue(job, "waiting");
                 return 0;
         }
-        strategy = missed_leads_to(job, (unsigned) idx, on_timeout, &why);
+        strategy = missed_leads_to(t, job, (unsigned) idx, on_timeout, &why);
         if (!strategy) {
                 decided = strf("the deadline has passed; holding, because %s", why);
                 job_fact(job, "decided", json_string(decided));
