@@ -32,9 +32,10 @@ int back_begin(Turn *t, Job *job, JobEvent event, const char *strategy, const ch
         waits_close_all(job, "the job goes back");
         job->way_back_open = false;
         job->way_back = (Deadline){0};
-        if (event == JOB_EVENT_STEP_FAILED)
-                hooks_queue(job, "failed");
         r = job_enter(t, job, event);
+        /* Told from where it goes back, so that what it says of the next commands is true. */
+        if (r >= 0 && event == JOB_EVENT_STEP_FAILED)
+                hooks_queue(job, "failed");
         return r;
 }
 

@@ -6,16 +6,18 @@
  */
 #include "api/args.h"
 #include "daemon/engine/turn.h"
+#include "daemon/plan/expand.h"
 
 #define HOOK_TRIES 3
 #define HOOK_AGAIN_MS 2000
 
 static json_t *hook_event(const Job *job, const char *event) {
         json_t *data = json_pack(
-                "{s:I, s:s, s:I, s:s, s:s, s:s, s:s, s:O}", "seq", (json_int_t) job->version,
+                "{s:I, s:s, s:I, s:s, s:s, s:s, s:s, s:o, s:O*}", "seq", (json_int_t) job->version,
                 "type", event, "job", (json_int_t) job->id, "plan",
                 args_text(job->def->plan->norm, "plan", ""), "target", job->def->target, "state",
-                job_state_to_text(job->state), "title", job->def->title, "waits", job->waits);
+                job_state_to_text(job->state), "title", job->def->title, "waits", job_waits(job),
+                "decided", json_object_get(job->facts, "decided"));
         json_t *failure = data ? job_failure(job) : NULL;
         char time[TIME_TEXT_MAX];
 
@@ -66,6 +68,13 @@ static void hook_next(Job *job, unsigned idx) {
         job->steps[idx].again = (Deadline){0};
 }
 
+static int64_t hook_tries(const Job *job, unsigned idx) {
+        const json_t *retry = json_object_get(job->def->steps[idx].norm, "retry");
+        int64_t tries = HOOK_TRIES;
+
+        return args_int(retry, "tries", HOOK_TRIES, &tries, NULL) < 0 ? HOOK_TRIES : tries;
+}
+
 void hook_ended(Job *job, unsigned idx, bool ok, const char *why) {
         StepState *s = &job->steps[idx];
 
@@ -75,12 +84,22 @@ void hook_ended(Job *job, unsigned idx, bool ok, const char *why) {
         if (ok) {
                 job_tell(job, "hook_done", (int) idx, NULL, NULL);
                 hook_next(job, idx);
-        } else if (s->tries < HOOK_TRIES)
+        } else if ((int64_t) s->tries < hook_tries(job, idx))
                 s->again = deadline_in(HOOK_AGAIN_MS * (int64_t) s->tries);
         else {
                 job_tell(job, "hook_failed", (int) idx, NULL, json_pack("{s:s*}", "why", why));
                 hook_next(job, idx);
         }
+}
+
+/* 1: yes, or it has no `when`. */
+static int hook_wanted(Turn *t, const Job *job, unsigned idx, Error *reterr) {
+        const char *when = args_text(job->def->steps[idx].norm, "when", NULL);
+        json_auto_t *scope = NULL;
+
+        if (!when)
+                return 1;
+        return job_scope(t, job, &scope) < 0 ? error_oom(reterr) : expr_eval(when, scope, reterr);
 }
 
 static int hook_begin(Turn *t, Job *job, unsigned idx, Error *reterr) {
@@ -89,8 +108,15 @@ static int hook_begin(Turn *t, Job *job, unsigned idx, Error *reterr) {
         int r;
 
         s->again = (Deadline){0};
+        r = hook_wanted(t, job, idx, &error);
+        if (r == 0) {
+                hook_next(job, idx);
+                job->advance = true;
+                return 0;
+        }
         s->status = STEP_RUNNING;
-        r = attempt_begin(t, job, idx, DIRECTION_DO, &error);
+        if (r > 0)
+                r = attempt_begin(t, job, idx, DIRECTION_DO, &error);
         if (r < 0) {
                 if (r == -ENOMEM)
                         return error_oom(reterr);
