@@ -86,7 +86,8 @@ static void lint_cwd(Decoder *d, const StepInfo *s) {
 /* What runs nothing itself has nothing to verify or to try again: a key there would be ignored, and
  * the plan would seem to check what it does not. */
 static void lint_unused(Decoder *d, const StepInfo *s) {
-        static const char *const unused[] = {"verify", "retry", "probe", "on_crash", "undo"};
+        static const char *const unused[] = {"verify",   "retry", "probe",
+                                             "on_crash", "undo",  "dry_run"};
         bool group = s->verb && s->verb->class == VERB_GROUP;
         bool gate = s->verb && s->verb->class == VERB_GATE;
 
@@ -108,6 +109,23 @@ static void lint_unused(Decoder *d, const StepInfo *s) {
         }
 }
 
+/* The same for steps that stand aside of the way forward: in undo, in rollbacks, in dry_run, in
+ * hooks. They share their attempt's limits, and a dry run does none of them but dry_run itself. */
+static void lint_aside(Decoder *d, const StepInfo *s) {
+        static const char *const unused[] = {"dry_run", "limits", "probe", "on_crash"};
+        bool hook = s->phase == PHASE_HOOK;
+
+        if (s->phase == PHASE_MAIN || s->phase == PHASE_FINALISE)
+                return;
+        for (size_t i = 0; i < (hook ? ELEMENTSOF(unused) : 2); i++) {
+                const Node *n = node_find(s->node, unused[i]);
+
+                if (n && !(hook && streq(unused[i], "limits")))
+                        fault_key(d->faults, n, "unused-key", NULL,
+                                  "'%s' has no meaning for a step that stands aside", unused[i]);
+        }
+}
+
 static void lint_steps(Decoder *d) {
         for (size_t i = 0; i < d->n_steps; i++) {
                 lint_undo_said(d, &d->steps[i]);
@@ -115,6 +133,7 @@ static void lint_steps(Decoder *d) {
                 lint_crash(d, &d->steps[i]);
                 lint_cwd(d, &d->steps[i]);
                 lint_unused(d, &d->steps[i]);
+                lint_aside(d, &d->steps[i]);
         }
 }
 

@@ -32,6 +32,18 @@ static size_t push(Walk *w, const char *key, size_t index) {
 
 static void walk(Walk *w, const json_t *value);
 
+/* A limit that is not held is worse than none. */
+static void judge_limits(Walk *w, const json_t *o) {
+        static const char *const keys[] = {"memory", "cpu", "tasks", "io"};
+        const json_t *limits = json_object_get(o, "limits");
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (json_object_get(limits, keys[i])) {
+                        note(w, "limits", "limits other than 'log' come with the systemd backend");
+                        return;
+                }
+}
+
 static void judge(Walk *w, const json_t *o) {
         const char *verb = args_text(o, "verb", NULL), *check = args_text(o, "check", NULL);
         const json_t *args = json_object_get(o, "args");
@@ -42,6 +54,8 @@ static void judge(Walk *w, const json_t *o) {
                 note(w, verb, v->later);
         if (c && c->later)
                 note(w, check, c->later);
+        if (v)
+                judge_limits(w, o);
         if (v && streq(verb, "backup") && json_object_get(args, "buckets"))
                 note(w, "buckets", "backups of object stores come with a later version");
 }
@@ -95,7 +109,12 @@ static void judge_sections(Walk *w, const json_t *norm) {
                 if (startswith(args_text(db, "url", ""), "postgresql:"))
                         note(w, "postgresql", "PostgreSQL comes with a later version");
         }
+        if (json_array_size(json_object_get(json_object_get(norm, "hooks"), "notice")) > 0) {
+                (void) snprintf(w->path, sizeof(w->path), "/hooks/notice");
+                note(w, "notice", "notices come with maintenance windows, in a later version");
+        }
         w->path[0] = '\0';
+        judge_limits(w, norm);
 }
 
 int plan_unsupported(const Plan *plan, json_t **ret) {

@@ -331,8 +331,8 @@ static void what_comes_later_is_told_before_a_start(void **state) {
         _cleanup_plan_ Plan *plain = parse_file("design.yaml");
         _cleanup_plan_ Plan *whole = parse_file("whole-grammar.yaml");
         json_auto_t *none = NULL, *some = NULL;
-        static const char *const expected[] = {"postgresql", "stores", "kube",    "window",
-                                               "helm",       "reboot", "buckets", "mail"};
+        static const char *const expected[] = {"postgresql", "stores",  "kube", "window", "helm",
+                                               "reboot",     "buckets", "mail", "limits", "notice"};
 
         assert_int_equal(plan_unsupported(plain, &none), 0);
         assert_int_equal(json_array_size(none), 0);
@@ -347,7 +347,7 @@ static void what_comes_later_is_told_before_a_start(void **state) {
                 if (!found)
                         fail_msg("%s is not told", expected[i]);
         }
-        assert_int_equal(json_array_size(some), ELEMENTSOF(expected) + 1); /* kube: twice */
+        assert_int_equal(json_array_size(some), ELEMENTSOF(expected) + 2); /* kube, limits: twice */
 }
 
 static void a_plan_lives_as_long_as_it_is_held(void **state) {
