@@ -30,6 +30,7 @@ typedef struct Builder {
         json_t *scope;
         json_t *ops;     /* array being filled; owned by the task */
         const char *dir; /* folder below which ops of a list keep their records */
+        bool again;      /* an undo that was interrupted before */
         bool nested;     /* ops come from a list inside a step: they carry their own `retry` */
 } Builder;
 
@@ -121,9 +122,38 @@ static int expand_checks(const json_t *checks, const json_t *scope, json_t **ret
         return plan_expand(checks ? checks : json_null(), scope, ret, reterr);
 }
 
+/* What an op of a list has of its own: as a step, the engine would look after it. */
+static int nested_add(const Builder *b, const json_t *norm, json_t *op, Error *reterr) {
+        const json_t *timeout = json_object_get(norm, "timeout");
+        json_auto_t *verify = NULL, *probe = NULL, *expanded = NULL;
+        json_auto_t *given = json_pack("{s:O*}", "timeout", timeout);
+        int64_t ms = 0;
+        int r = 0;
+
+        if (json_object_get(norm, "retry"))
+                (void) json_object_set(op, "retry", json_object_get(norm, "retry"));
+        if (json_object_get(norm, "verify"))
+                r = expand_checks(json_object_get(norm, "verify"), b->scope, &verify, reterr);
+        if (r >= 0 && b->again && verb_on_crash(norm) == ON_CRASH_PROBE)
+                r = expand_checks(json_object_get(norm, "probe"), b->scope, &probe, reterr);
+        if (r >= 0 && timeout)
+                r = plan_expand(given, b->scope, &expanded, reterr);
+        if (r >= 0 && timeout)
+                r = args_ms(expanded, "timeout", 0, &ms, reterr);
+        if (r < 0)
+                return r;
+        if (verify)
+                (void) json_object_set(op, "verify", verify);
+        if (json_array_size(probe) > 0)
+                (void) json_object_set(op, "probe", probe);
+        if (ms > 0)
+                (void) json_put(op, "timeout_ms", json_integer(ms));
+        return 0;
+}
+
 static int op_add(Builder *b, const json_t *norm, const char *direction, const Surroundings *s,
                   const char *record, Error *reterr) {
-        json_auto_t *op = json_object(), *args = NULL, *verify = NULL;
+        json_auto_t *op = json_object(), *args = NULL;
         int r;
 
         if (!op)
@@ -143,14 +173,9 @@ static int op_add(Builder *b, const json_t *norm, const char *direction, const S
                 (void) json_put(op, "user", json_string(s->user));
         if (s->env_file)
                 (void) json_put(op, "env_file", json_string(s->env_file));
-        if (b->nested && json_object_get(norm, "retry"))
-                (void) json_object_set(op, "retry", json_object_get(norm, "retry"));
-        if (b->nested && json_object_get(norm, "verify")) {
-                r = expand_checks(json_object_get(norm, "verify"), b->scope, &verify, reterr);
-                if (r < 0)
-                        return r;
-                (void) json_object_set(op, "verify", verify);
-        }
+        r = b->nested ? nested_add(b, norm, op, reterr) : 0;
+        if (r < 0)
+                return r;
         return json_array_append(b->ops, op) < 0 ? error_oom(reterr) : 0;
 }
 
@@ -364,6 +389,22 @@ static int own_length(const StepDef *def, const json_t *ops, int64_t *ret, Error
         return 1;
 }
 
+/* Steps of a list that have time limits of their own: together they may take what all may take. */
+static int64_t nested_length(const json_t *ops, int64_t each) {
+        int64_t sum = 0;
+        bool own = false;
+        const json_t *op;
+        size_t i;
+
+        json_array_foreach ((json_t *) ops, i, op) {
+                int64_t ms = json_integer_value(json_object_get(op, "timeout_ms"));
+
+                own |= ms > 0;
+                sum += ms > 0 ? ms : each;
+        }
+        return own ? sum : each;
+}
+
 static int limits_build(const Builder *b, unsigned idx, json_t *task, Error *reterr) {
         const StepDef *def = &b->job->def->steps[idx];
         const json_t *timeout = job_def_inherited(b->job->def, idx, "timeout");
@@ -385,6 +426,7 @@ static int limits_build(const Builder *b, unsigned idx, json_t *task, Error *ret
         }
         if (r < 0)
                 return r;
+        timeout_ms = nested_length(b->ops, timeout_ms);
         (void) json_put(task, "timeout_ms", json_integer(timeout_ms));
         (void) json_put(task, "grace_ms", json_integer(GRACE_MS));
         (void) json_put(task, "log_bytes", json_integer(log));
@@ -438,6 +480,8 @@ int task_build(const Turn *t, const Job *job, unsigned idx, Direction direction,
         if (!task || !dir || json_put(task, "ops", b.ops) < 0 || job_scope(t, job, &scope) < 0)
                 return error_oom(reterr);
         b.scope = scope;
+        b.again = direction == DIRECTION_UNDO &&
+                  streq0(args_text(job->steps[idx].result, "state", NULL), "interrupted");
         r = head_build(&b, idx, direction, task);
         if (r < 0)
                 return error_oom(reterr);

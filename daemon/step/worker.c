@@ -135,11 +135,32 @@ static int run_once(Step *s, const json_t *op, Error *reterr) {
         return r;
 }
 
+/* 1: the op's probe says that it has happened before the interruption. */
+static int op_happened(Step *s, const json_t *op, Error *reterr) {
+        json_auto_t *resolved = NULL;
+        int r;
+
+        if (json_array_size(json_object_get(op, "probe")) == 0)
+                return 0;
+        r = secrets_resolve(s->secrets, op, &resolved, reterr);
+        if (r < 0)
+                return r;
+        s->op = resolved;
+        r = checks_look(s, json_object_get(resolved, "probe"), NULL);
+        s->op = op;
+        if (r >= 0)
+                step_log(s, "updd: the probe says that it has happened before the interruption");
+        return r == -ECANCELED ? error_set(reterr, ECANCELED, "stopped", "Stopped") : r >= 0;
+}
+
 static int run_op(Step *s, const json_t *op, Error *reterr) {
         const json_t *retry = json_object_get(op, "retry");
         int64_t tries;
         int r;
 
+        r = op_happened(s, op, reterr);
+        if (r != 0)
+                return r < 0 ? r : 0;
         r = args_int(retry, "tries", 1, &tries, reterr);
         if (r < 0)
                 return r;
