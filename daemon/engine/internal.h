@@ -58,7 +58,8 @@ struct Engine {
         unsigned max_jobs;
         int lock_fd;
         Store *store;
-        bool sick; /* the store failed: reopen and reload first */
+        bool sick;   /* the store failed: nothing is decided until it works again */
+        bool reopen; /* what it holds is not known: reopen and reload first */
         char *sick_why;
         Slot *slots; /* by ascending job id */
         unsigned n_slots;
@@ -116,6 +117,11 @@ int refuse_now(const Job *job, const char *verb, Error *reterr);
 /* Reads a plan's file by the plan's name or file name. Caller frees. */
 _must_check_ int plan_file_find(Engine *e, const char *name, char **ret_path, char **ret_text,
                                 size_t *ret_size, Error *reterr);
+
+/* ---- spawn.c ---- */
+/* Starts updd-step for the attempt, in a session of its own: it outlives the daemon, whose child it
+ * is only so that the pid cannot be taken by another before a pidfd holds it. */
+_must_check_ int step_spawn(const Watch *w, pid_t *ret);
 
 /* ---- watch.c ---- */
 void watch_spawn(Engine *e, const Job *job, Effect *effect);
