@@ -11,6 +11,18 @@ static bool is_verb(const StepInfo *s, const char *name) {
         return s->verb && streq(s->verb->spec.name, name);
 }
 
+/* A step's records stand in the job's folder under its id, beside these. */
+static void lint_reserved(Decoder *d, const StepInfo *s, const Node *id) {
+        static const char *const reserved[] = {"secrets", "backups"};
+
+        if (s->phase != PHASE_MAIN && s->phase != PHASE_FINALISE)
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(reserved); i++)
+                if (streq(id->text, reserved[i]))
+                        fault(d->faults, id, "bad-id", NULL,
+                              "a step cannot be called '%s', a folder of the job's own", id->text);
+}
+
 static void lint_ids(Decoder *d) {
         json_auto_t *seen = json_object();
 
@@ -19,6 +31,7 @@ static void lint_ids(Decoder *d) {
 
                 if (!id || id->kind != NODE_SCALAR)
                         continue;
+                lint_reserved(d, &d->steps[i], id);
                 if (json_object_get(seen, id->text))
                         fault(d->faults, id, "duplicate-id", NULL,
                               "the id '%s' is that of the step on line %lld already", id->text,

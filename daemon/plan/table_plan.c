@@ -19,7 +19,8 @@ const Spec limits_spec = {
                {"cpu", TYPE_TEXT, 0, NULL, "Processor time, such as 50%"},
                {"tasks", TYPE_INT, 0, NULL, "Processes and threads"},
                {"io", TYPE_SIZE, 0, NULL, "Bytes read and written in a second"},
-               {"log", TYPE_SIZE, 0, "1M", "Size of the step's log; its first and last part stay"}),
+               {"log", TYPE_SIZE, 0, "64M",
+                "Size of the step's log; its first and last part stay"}),
         NULL,
 };
 
@@ -34,7 +35,7 @@ const Spec step_spec = {
                {"env", TYPE_TEXT_MAP, FIELD_SECRET, NULL, "Further environment variables"},
                {"env_file", TYPE_PATH, 0, NULL, "A file of further environment variables"},
                {"user", TYPE_TEXT, 0, "of the group, the plan", "The user that commands run as"},
-               {"timeout", TYPE_DURATION, 0, "of the plan", "The step's time limit"},
+               {"timeout", TYPE_DURATION, 0, "of the group, the plan", "The step's time limit"},
                {"retry", TYPE_RETRY, 0, NULL, "Try again after a failure", NULL, &retry_spec},
                {"verify", TYPE_CHECKS, FIELD_OWN, NULL, "What must hold afterwards"},
                {"undo", TYPE_UNDO, FIELD_OWN, NULL, "How it is undone"},

@@ -144,6 +144,12 @@ def test_a_key_that_nothing_would_read_is_a_fault(updd, step):
     assert [f["code"] for f in told["faults"]] == ["unused-key"], told
 
 
+@pytest.mark.parametrize("name", ["secrets", "backups"])
+def test_a_step_is_not_called_as_a_folder_of_the_jobs_own(updd, name):
+    told = updd.api("POST", "/v1/plans:check", json.dumps(plan(steps=[run(name, "true")])))
+    assert [f["code"] for f in told["faults"]] == ["bad-id"], told
+
+
 def test_an_undo_has_the_time_limit_that_it_says_itself(updd):
     slow = {"run": ["sleep", "3"], "timeout": "1m"}
     job = updd.begin(plan(steps=[run("a", "true", undo=[slow], timeout="1s"), run("b", "false")]))
