@@ -19,17 +19,18 @@
  *                    stuck ── retry | skip ──► rolling_back, ── abandon ──► abandoned
  *
  * What is true on disk in each state, and what a restart does:
- *   queued        the job row and its frozen plan are there; no action has begun; the step
- * "@checks" may be in flight. Restart: re-attach to it, or begin it when a slot is free. running
- * every step that began has a row; attempts in flight are "starting" rows of the attempt table with
- * a folder. Restart: look at each one's lock, result, claim; go on. waiting       no attempt runs
- * but those whose step waits for an answer; the list of waits is not empty. Restart: deadlines are
- * set again, staged answers delivered again. rolling_back  the strategy stands in the row; steps of
- * direction do still in flight have a wanted stop. Restart: stop them again, then go on with the
- * next undo. stuck         nothing runs; the failed undo is "undo_failed". Restart: nothing to do.
- *   succeeded     all main steps are done or skipped; the way back is open until its deadline or
- * closed and finalise steps run. Restart: deadline set again, finalise goes on. failed,
- * rolled_back, cancelled, abandoned: the end; only hooks may still run.
+ * - queued: the job row and its frozen plan are there; no action has begun; the step "@checks" may
+ *   be in flight. Restart: re-attach to it, or begin it when a slot is free.
+ * - running: every step that began has a row; attempts in flight are "starting" rows of the attempt
+ *   table with a folder. Restart: look at each one's lock, result, claim; go on.
+ * - waiting: no attempt runs but those whose step waits for an answer; the list of waits is not
+ *   empty. Restart: deadlines are set again, staged answers delivered again.
+ * - rolling_back: the strategy stands in the row; steps of direction do still in flight have a
+ *   wanted stop. Restart: stop them again, then go on with the next undo.
+ * - stuck: nothing runs; the failed undo is "undo_failed". Restart: nothing to do.
+ * - succeeded: all main steps are done or skipped; the way back is open until its deadline, or
+ *   closed and finalise steps run. Restart: deadline set again, finalise goes on.
+ * - failed, rolled_back, cancelled, abandoned: the end; only hooks may still run.
  */
 #pragma once
 
