@@ -72,26 +72,30 @@ bool strategy_keeps(const Job *job, const json_t *strategy, unsigned idx) {
         return false;
 }
 
-/* A group that writes its own undo stands for its members. */
-static bool member_of_written(const Job *job, unsigned idx) {
+/* What is written for a group, as its undo or by the strategy, stands for its members'. */
+static bool member_of_written(const Job *job, const json_t *strategy, unsigned idx) {
+        const json_t *instead = json_object_get(strategy, "instead");
+
         for (int i = job->def->steps[idx].parent; i >= 0; i = job->def->steps[i].parent)
-                if (json_object_get(job->def->steps[i].norm, "undo"))
+                if (json_object_get(job->def->steps[i].norm, "undo") ||
+                    json_object_get(instead, job->def->steps[i].id))
                         return true;
         return false;
 }
 
-static bool to_undo(const Job *job, unsigned idx) {
+static bool to_undo(const Job *job, const json_t *strategy, unsigned idx) {
         const StepState *s = &job->steps[idx];
 
         return job->def->steps[idx].phase == PHASE_MAIN && s->begun && s->status != STEP_UNDONE &&
-               !json_object_get(s->more, "left") && !member_of_written(job, idx);
+               !json_object_get(s->more, "left") && !member_of_written(job, strategy, idx);
 }
 
 int strategy_next(const Job *job, const json_t *strategy) {
         int best = -ENOENT;
 
         for (unsigned i = 0; i < job->def->n_steps; i++)
-                if (to_undo(job, i) && (best < 0 || job->steps[i].order > job->steps[best].order))
+                if (to_undo(job, strategy, i) &&
+                    (best < 0 || job->steps[i].order > job->steps[best].order))
                         best = (int) i;
         return best;
 }
@@ -140,7 +144,8 @@ static int64_t writes_since(const Job *job, const json_t *strategy) {
                 const json_t *undo =
                         instead ? instead : json_object_get(job->def->steps[i].norm, "undo");
 
-                if (!to_undo(job, i) || strategy_keeps(job, strategy, i) || !list_restores(undo))
+                if (!to_undo(job, strategy, i) || strategy_keeps(job, strategy, i) ||
+                    !list_restores(undo))
                         continue;
                 if (!stopped_before(job, i))
                         since = since == 0 ? job->steps[i].started
@@ -218,7 +223,7 @@ static json_t *undo_view(const Job *job, const json_t *strategy) {
                 for (unsigned i = 0; i < job->def->n_steps; i++) {
                         unsigned order = job->steps[i].order;
 
-                        if (to_undo(job, i) && order < below &&
+                        if (to_undo(job, strategy, i) && order < below &&
                             (best < 0 || order > job->steps[best].order))
                                 best = (int) i;
                 }

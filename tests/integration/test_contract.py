@@ -103,6 +103,19 @@ def test_the_state_folder_is_nobody_elses(updd):
         assert not stat.S_IMODE(p.stat().st_mode) & 0o077, (p, oct(p.stat().st_mode))
 
 
+def test_no_core_dump_puts_secrets_on_disk(updd):
+    job = updd.begin(plan(steps=[run("a", "sleep", "60")]))
+    updd.wait_step(job, "a", "running")
+    claim = updd.state / "jobs" / str(job) / "a" / "1" / "claim"
+    updd.until(claim.exists, 20, lambda: updd.tell(job))
+    for pid in (updd.process.pid, json.loads(claim.read_text())["pid"]):
+        with open(f"/proc/{pid}/limits") as limits:
+            soft = [line.split()[4] for line in limits if line.startswith("Max core file size")]
+        assert soft == ["0"], pid
+    updd.post(job, "cancel")
+    updd.wait_for(job, "rolled_back")
+
+
 # ---- keys that once were read and ignored -------------------------------------------------------
 
 
@@ -142,6 +155,21 @@ def test_what_is_not_carried_yet_is_told_by_lint_and_refused_at_the_start(updd, 
 def test_a_key_that_nothing_would_read_is_a_fault(updd, step):
     told = updd.api("POST", "/v1/plans:check", json.dumps(plan(steps=[step])))
     assert [f["code"] for f in told["faults"]] == ["unused-key"], told
+
+
+def test_what_a_strategy_does_instead_for_a_group_stands_for_its_members(updd, tmp_path):
+    def touch(name):
+        return {"run": ["touch", str(tmp_path / name)]}
+    group = {"id": "g", "group": [run(m, "true", undo=touch(m)) for m in ("a", "b")]}
+    job = updd.begin(plan(steps=[group, {"id": "gate", "confirm": "Go on?"}],
+                          rollbacks={"other": {"loses": "nothing", "instead": {"g": touch("g")}}}))
+    updd.wait_open(job, "gate")
+    shown = {s["name"]: [u["step"] for u in s["undo"]] for s in updd.job(job)["strategies"]}
+    assert shown == {"full": ["b", "a"], "other": ["g"]}
+    updd.post(job, "rollback", strategy="other")
+    updd.wait_for(job, "rolled_back")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["g"]
+    updd.invariants(job)
 
 
 @pytest.mark.parametrize("name", ["secrets", "backups"])
