@@ -6,6 +6,7 @@
  */
 #include <limits.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -175,10 +176,22 @@ static int run(Config *config) {
         return r < 0 ? fail(&error, r) : EXIT_SUCCESS;
 }
 
+/* Memory holds secrets, and a core dump would put them on disk. Whoever wants one raises the soft
+ * limit. */
+static void refuse_core_dumps(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_CORE, &limit) < 0)
+                return;
+        limit.rlim_cur = 0;
+        (void) setrlimit(RLIMIT_CORE, &limit);
+}
+
 int main(int argc, char *argv[]) {
         _cleanup_config_ Config config = {0};
         _cleanup_error_ Error error = ERROR_INIT;
 
+        refuse_core_dumps();
         if (config_parse_args(argc, argv, &config, &error) < 0) {
                 _cleanup_free_ char *text = log_error_text(&error, -EINVAL);
 

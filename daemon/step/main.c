@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "api/exits.h"
@@ -137,6 +138,17 @@ static int attempt_run(const Options *o, int dirfd, Error *reterr) {
         return supervisor_run(dirfd, lock, task, secrets, reterr);
 }
 
+/* Memory holds secrets, and a core dump would put them on disk. Whoever wants one raises the soft
+ * limit. */
+static void refuse_core_dumps(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_CORE, &limit) < 0)
+                return;
+        limit.rlim_cur = 0;
+        (void) setrlimit(RLIMIT_CORE, &limit);
+}
+
 int main(int argc, char **argv) {
         Options o = {0};
         _cleanup_error_ Error error = ERROR_INIT;
@@ -147,6 +159,7 @@ int main(int argc, char **argv) {
                 return r - 1;
         (void) block_signals();
         (void) umask(077);
+        refuse_core_dumps();
         close_inherited(o.secrets_fd);
         r = attempt_open(o.dir, false, &dirfd);
         if (r < 0)
