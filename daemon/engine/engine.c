@@ -278,8 +278,9 @@ void engine_arm(Engine *e) {
 
         for (unsigned i = 0; i < e->n_slots; i++)
                 at = MIN(at, e->slots[i].wakes_at);
+        /* A moment that has passed must not make it try without a pause. */
         if (e->sick)
-                at = MIN(at, now_boot_ms() + 1000);
+                at = now_boot_ms() + 1000;
         if (at == e->armed_for)
                 return;
         e->armed_for = at;

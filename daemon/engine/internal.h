@@ -95,7 +95,7 @@ typedef struct Batch {
         unsigned n_jobs;
         Pending *pending;
         unsigned n_pending;
-        bool tokens_changed;
+        bool tokens_changed, written;
 } Batch;
 
 Slot *slot_find(Engine *e, int64_t job);

@@ -190,8 +190,12 @@ static void failed(Batch *b, const Error *error) {
         Engine *e = b->engine;
 
         store_rollback(e->store);
-        log_error("a turn failed, nothing of it happened: %s",
-                  error->message ? error->message : "unknown");
+        if (!e->sick_why || !streq0(error->message, e->sick_why))
+                log_error("a turn failed, nothing of it happened: %s",
+                          error->message ? error->message : "unknown");
+        /* A full disk is told before the commit: what the store holds is known, and stays open to
+         * readers, which a store that is opened anew may not be. */
+        e->reopen |= error->err != ENOSPC || store_in_transaction(e->store);
         e->sick = true;
         free(e->sick_why);
         e->sick_why = error->message ? strdup(error->message) : NULL;
@@ -230,6 +234,7 @@ static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr)
                 r = write_jobs(b, reterr);
                 if (r >= 0)
                         r = store_commit(e->store, reterr);
+                b->written = r >= 0;
                 e->checkpoint_at = b->turn.boot_now + CHECKPOINT_MS;
         } else if (r >= 0)
                 store_rollback(e->store);
@@ -239,14 +244,14 @@ static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr)
 /* While the store is sick nothing is decided: callers are told why, and it is tried again. */
 static bool recover(Engine *e) {
         _cleanup_error_ Error error = ERROR_INIT;
-        int r;
+        int r = 0;
 
-        r = store_reopen(e->store, &error);
-        if (r >= 0)
+        if (e->reopen)
+                r = store_reopen(e->store, &error);
+        if (r >= 0 && e->reopen)
                 r = engine_load(e, &error);
         if (r >= 0) {
-                log_info("the store is well again");
-                e->sick = false;
+                e->sick = e->reopen = false;
                 return true;
         }
         free(e->sick_why);
@@ -296,9 +301,13 @@ void engine_turn(Engine *e) {
                 .max_jobs = e->max_jobs,
         };
         r = run_turn(&b, n_facts, n_calls, &error);
-        if (r >= 0)
+        if (r >= 0) {
                 batch_committed(&b, n_facts, n_calls);
-        else {
+                if (b.written && e->sick_why) {
+                        log_info("the store is well again");
+                        free(TAKE(e->sick_why));
+                }
+        } else {
                 if (!error.message)
                         (void) error_set(&error, -r, "internal", "%s", strerror(-r));
                 failed(&b, &error);

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "api/args.h"
@@ -209,11 +210,13 @@ static bool is_passing(int r) {
 }
 
 static void withdraw_or_look_again(Watch *w) {
-        int r = watch_withdraw(w);
+        int r = w->stop_wanted || w->dirfd < 0 ? 0 : attempt_result_reserve(w->dirfd);
 
-        /* What kept the claim from being written may have kept updd-step from writing its own. */
+        /* What has no room now may have it later: the step is not failed for that. */
         if (is_passing(r))
                 w->spawns = 0;
+        else
+                r = watch_withdraw(w);
         if (r < 0)
                 look_again(w, LOOK_LATER_MS);
 }
@@ -238,12 +241,19 @@ static void look_at_unclaimed(Watch *w) {
         }
 }
 
+/* Deleted under it: whether it was claimed is not known any more, so it is not begun again. */
+static bool folder_is_gone(const Watch *w) {
+        struct stat st;
+
+        return fstat(w->dirfd, &st) == 0 && st.st_nlink == 0;
+}
+
 /* The lock is free and there is no result: what does the claim say? */
 static void look_at_claim(Watch *w) {
         json_auto_t *claim = NULL;
         int r = attempt_claim_read(w->dirfd, w->id, &claim);
 
-        if (r == -ENOENT) {
+        if (r == -ENOENT && !folder_is_gone(w)) {
                 look_at_unclaimed(w);
                 return;
         }

@@ -130,6 +130,11 @@ static int attempt_run(const Options *o, int dirfd, Error *reterr) {
                 return error_set(reterr, -r, "lock", "The lock cannot be taken: %s", strerror(-r));
         if (is_over(dirfd))
                 return 0;
+        /* Without room for a result nothing is claimed: it can begin once there is room. */
+        r = attempt_result_reserve(dirfd);
+        if (r < 0)
+                return error_set(reterr, -r, "reserve", "There is no room for a result: %s",
+                                 strerror(-r));
         r = attempt_claim(dirfd, o->id, false);
         if (r == -EEXIST)
                 return 0;

@@ -242,8 +242,6 @@ static int supervisor_init(Supervisor *v, json_t *secrets) {
 
         r = open_signals(v);
         if (r >= 0)
-                r = attempt_result_reserve(v->dirfd);
-        if (r >= 0)
                 r = listener_open(&v->listener, v->dirfd, v->task, secrets);
         if (r < 0)
                 return r;

@@ -68,8 +68,7 @@ static const char *const sql[_SQL_MAX] = {
 
 /* Set for each connection. Exclusive locking keeps the WAL index in memory, FULL makes COMMIT mean
  * "on disk" (sqlite.org/pragma.html#pragma_synchronous). */
-static const char settings[] = "PRAGMA locking_mode = EXCLUSIVE;"
-                               "PRAGMA journal_mode = WAL;"
+static const char settings[] = "PRAGMA journal_mode = WAL;"
                                "PRAGMA synchronous = FULL;"
                                "PRAGMA foreign_keys = ON;"
                                "PRAGMA trusted_schema = OFF;"
@@ -169,12 +168,15 @@ static int check_version(Store *s, int *ret, Error *reterr) {
         return 0;
 }
 
-static int store_connect(Store *s, Error *reterr) {
+static int store_connect(Store *s, int flags, Error *reterr) {
         int version = 0, r;
 
-        if (sqlite3_open_v2(s->path, &s->db,
-                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW,
+        if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | flags,
                             NULL) != SQLITE_OK)
+                return fault_open(s, reterr);
+        /* Before the first look, or SQLite makes a shared index beside the file, for which a full
+         * disk has no room. */
+        if (sqlite3_exec(s->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK)
                 return fault_open(s, reterr);
         /* The version is read before anything is written: a newer file stays untouched. */
         r = check_version(s, &version, reterr);
@@ -204,7 +206,7 @@ int store_open(const char *state_dir, Store **ret, Error *reterr) {
         if (!s || !(s->path = path_join(state_dir, "updd.db")))
                 return error_oom(reterr);
         make_private(s->path);
-        r = store_connect(s, reterr);
+        r = store_connect(s, SQLITE_OPEN_CREATE, reterr);
         if (r < 0)
                 return r;
         *ret = TAKE(s);
@@ -213,7 +215,8 @@ int store_open(const char *state_dir, Store **ret, Error *reterr) {
 
 int store_reopen(Store *s, Error *reterr) {
         store_close(s);
-        return store_connect(s, reterr);
+        /* A file that is gone is not made anew: an empty one would say that there were no jobs. */
+        return store_connect(s, 0, reterr);
 }
 
 Store *store_free(Store *s) {
@@ -258,6 +261,13 @@ int store_verify(const char *state_dir, Error *reterr) {
 }
 
 int store_begin(Store *s, Error *reterr) {
+        int moved = 0;
+
+        /* What is written to a file that nobody will find again must not be acknowledged. */
+        if (s->db &&
+            sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+            moved)
+                return error_set(reterr, EIO, "store-failed", "%s was moved or deleted", s->path);
         return run_simple(s, SQL_BEGIN, "begin a transaction", reterr);
 }
 
