@@ -36,7 +36,9 @@ static void slot_swap(Batch *b, Slot *slot, Job *copy) {
         slot->kick = false;
         if (!changed) {
                 slot->job->advance = copy->advance;
-                slot->wakes_at = MAX(job_wakes_at(copy), b->turn.boot_now + 1000);
+                slot->wakes_at = job_wakes_at(copy);
+                if (slot->wakes_at <= b->turn.boot_now)
+                        slot->wakes_at = b->turn.boot_now + 1000;
                 job_free(copy);
                 return;
         }
