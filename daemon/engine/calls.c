@@ -251,9 +251,25 @@ static bool untouched(const Job *job) {
         return true;
 }
 
+/* A cancel goes all the way back: where that wants a text typed, it is no way around it. */
+static int cancel_wants_typing(const Job *job, Error *reterr) {
+        const json_t *full = NULL;
+        const char *type;
+        int r;
+
+        if (strategy_find(job, "full", &full) < 0 || !(type = args_text(full, "type", NULL)))
+                return 0;
+        r = error_set(reterr, EINVAL, "not-typed",
+                      "Going back needs the text '%s' typed, which a cancel cannot carry", type);
+        error_hint(reterr, "updctl rollback %lld --strategy full", (long long) job->id);
+        error_detail(reterr, "type_expected", json_string(type));
+        return r;
+}
+
 static int call_cancel(Batch *b, Job *job, Call *call, Reply *reply) {
         const char *reason = args_text(call->body, "reason", NULL);
         _cleanup_free_ char *why = NULL;
+        int r;
 
         if (!is_allowed(job, "cancel"))
                 return refuse_now(job, "be cancelled", &reply->error);
@@ -261,8 +277,11 @@ static int call_cancel(Batch *b, Job *job, Call *call, Reply *reply) {
                    isempty(reason) ? "" : reason);
         if (!why)
                 return error_oom(&reply->error);
-        if (!untouched(job))
-                return back_begin(&b->turn, job, JOB_EVENT_CANCEL, "full", why, call->who);
+        if (!untouched(job)) {
+                r = cancel_wants_typing(job, &reply->error);
+                return r < 0 ? r
+                             : back_begin(&b->turn, job, JOB_EVENT_CANCEL, "full", why, call->who);
+        }
         job_fact(job, "decided", json_string(why));
         job_tell(job, "decided", -1, call->who, json_pack("{s:s}", "decided", why));
         waits_close_all(job, "the job is cancelled");
