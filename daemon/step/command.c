@@ -138,6 +138,9 @@ static int command_settle(Step *s, const json_t *args, const char *name, bool lo
 
 int command_run(Step *s, const json_t *args, const json_t *argv, const char *cwd, const json_t *env,
                 Error *reterr) {
+        /* A hook is told what it is told of as a webhook is; no other task has an event. */
+        const json_t *told = json_object_get(step_task(s), "event");
+        _cleanup_free_ char *event = told ? json_dumps(told, JSON_COMPACT) : NULL;
         _cleanup_exec_ ExecResult result = {0};
         bool log;
         int r;
@@ -149,7 +152,7 @@ int command_run(Step *s, const json_t *args, const json_t *argv, const char *cwd
                       &(Exec){.argv = argv,
                               .cwd = cwd,
                               .env = env,
-                              .input = args_text(args, "stdin", NULL),
+                              .input = args_text(args, "stdin", event),
                               .answers = json_object_get(args, "answers"),
                               .quiet = !log || save_has_secret(json_object_get(args, "save")),
                               .max_out = OUTPUT_MAX},

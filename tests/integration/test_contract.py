@@ -233,3 +233,35 @@ def test_a_hook_runs_only_when_it_says_so(updd, tmp_path):
     updd.until((tmp_path / "me").exists, 10, "the hook did not run")
     time.sleep(0.2)
     assert not (tmp_path / "you").exists()
+
+
+def test_a_hook_that_is_a_program_reads_the_event(updd, tmp_path):
+    new, event = tmp_path / "new", tmp_path / "event"
+    hooks = {"failed": [{"run": ["sh", "-c", f"cat > {new} && mv {new} {event}"]}]}
+    job = updd.begin(plan(hooks=hooks, steps=[run("a", "sh", "-c", "echo boom; false")]))
+    updd.wait_for(job, "rolled_back")
+    updd.until(event.exists, 10, "the hook did not run")
+    told = json.loads(event.read_text())
+    assert told["type"] == "failed" and told["failure"]["tail"] == ["boom"], told
+
+
+# ---- decisions ----------------------------------------------------------------------------------
+
+
+def test_a_deadline_is_not_decided_late(updd):
+    gate = {"id": "g", "confirm": {"ask": "Go on?", "within": "200ms", "on_timeout": "continue"}}
+    job = updd.begin(plan(steps=[gate]))
+    wait = updd.wait_open(job, "gate")
+    ended = updd.wait_for(job, "succeeded")["ended"]
+    late = [float(t[17:23]) for t in (wait["deadline"], ended)]
+    assert (late[1] - late[0]) % 60 < 0.5, (wait["deadline"], ended)
+
+
+def test_a_cancel_is_no_way_around_a_text_that_must_be_typed(updd):
+    job = updd.begin(plan(rollbacks={"full": {"loses": "the day's orders", "type": "lose them"}},
+                          steps=[run("a", "true"), {"id": "g", "confirm": "Go on?"}]))
+    updd.wait_open(job, "gate")
+    said = updd.refuse(422, "not-typed", "POST", f"/v1/jobs/{job}/cancel", {})
+    assert "rollback" in said["hint"]
+    updd.post(job, "rollback", strategy="full", typed="lose them")
+    updd.wait_for(job, "rolled_back")
