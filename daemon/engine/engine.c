@@ -190,6 +190,9 @@ int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error 
                 r = engine_load(e, reterr);
         if (r < 0)
                 return r;
+        /* A database that was put back from a backup knows less than the folders do: their numbers
+         * are not given again. */
+        e->last_job = MAX(e->last_job, engine_newest_folder(e));
         engine_prune(e);
         *ret = TAKE(e);
         return 0;

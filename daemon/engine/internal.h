@@ -150,5 +150,7 @@ void engine_turn(Engine *e);
 bool engine_has_work(const Engine *e);
 _must_check_ int engine_load(Engine *e, Error *reterr);
 void engine_arm(Engine *e);
+/* The highest number of a job's folder, 0 when there is none. */
+int64_t engine_newest_folder(Engine *e);
 /* Removes old jobs' folders. */
 void engine_prune(Engine *e);

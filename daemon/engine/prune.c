@@ -43,6 +43,18 @@ static void forget_secrets(Engine *e, const char *path, const char *name) {
                 (void) remove_tree(secrets);
 }
 
+int64_t engine_newest_folder(Engine *e) {
+        _cleanup_free_ char *dir = path_join(e->state_dir, "jobs");
+        struct dirent **entries = NULL;
+        int n = dir ? scandir(dir, &entries, is_job_folder, by_number) : -1;
+        int64_t newest = n > 0 ? strtoll(entries[n - 1]->d_name, NULL, 10) : 0;
+
+        for (int i = 0; i < n; i++)
+                free(entries[i]);
+        free(entries);
+        return newest;
+}
+
 void engine_prune(Engine *e) {
         _cleanup_free_ char *dir = path_join(e->state_dir, "jobs");
         struct dirent **entries = NULL;

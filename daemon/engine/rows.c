@@ -219,6 +219,16 @@ void job_stored(Job *job) {
         job->renumbered = false;
 }
 
+/* What cannot be true together would make a step run twice. */
+static bool step_fits(const StepState *s, Phase phase) {
+        bool runs =
+                s->status == STEP_RUNNING || s->status == STEP_WAITING || s->status == STEP_UNDOING;
+
+        if (s->direction > DIRECTION_PROBE || (s->attempts > 0 && !id128_is_valid(s->id)))
+                return false;
+        return !s->in_flight || (s->attempts > 0 && (runs || phase == PHASE_HOOK));
+}
+
 static int load_step(void *userdata, unsigned idx, const char *id, const char *state,
                      const char *text) {
         json_auto_t *data = json_loads(text, 0, NULL);
@@ -233,9 +243,7 @@ static int load_step(void *userdata, unsigned idx, const char *id, const char *s
         s = &job->steps[idx];
         *s = (StepState){
                 .status = (uint8_t) status,
-                .direction =
-                        (uint8_t) MIN((json_int_t) DIRECTION_PROBE,
-                                      MAX(0, json_integer_value(json_object_get(data, "dir")))),
+                .direction = (uint8_t) json_integer_value(json_object_get(data, "dir")),
                 .in_flight = json_is_true(json_object_get(data, "in_flight")),
                 .begun = json_is_true(json_object_get(data, "begun")),
                 .stop_wanted = json_is_true(json_object_get(data, "stop")),
@@ -251,7 +259,7 @@ static int load_step(void *userdata, unsigned idx, const char *id, const char *s
         };
         attempt = args_text(data, "id", "");
         (void) snprintf(s->id, sizeof(s->id), "%s", attempt);
-        return 0;
+        return step_fits(s, job->def->steps[idx].phase) ? 0 : -EUCLEAN;
 }
 
 static int load_def(Store *store, const JobRow *row, json_t *inputs, JobDef **ret, Error *reterr) {
@@ -313,7 +321,7 @@ int job_load(Store *store, const JobRow *row, Job **ret, Error *reterr) {
         _cleanup_job_ Job *job = NULL;
         int r;
 
-        if (!data)
+        if (!json_is_object(json_object_get(data, "inputs")))
                 return error_set(reterr, EUCLEAN, "store-failed", "Job %lld's row cannot be read",
                                  (long long) row->id);
         r = load_def(store, row, json_object_get(data, "inputs"), &def, reterr);
