@@ -97,10 +97,10 @@ static void lint_cwd(Decoder *d, const StepInfo *s) {
 }
 
 /* What runs nothing itself has nothing to verify or to try again: a key there would be ignored, and
- * the plan would seem to check what it does not. */
+ * the plan would seem to check what it does not. An `undo` has a meaning: a mark is its undo, a
+ * group's stands for its members'; a gate's is told by lint_mark. */
 static void lint_unused(Decoder *d, const StepInfo *s) {
-        static const char *const unused[] = {"verify",   "retry", "probe",
-                                             "on_crash", "undo",  "dry_run"};
+        static const char *const unused[] = {"verify", "retry", "probe", "on_crash", "dry_run"};
         bool group = s->verb && s->verb->class == VERB_GROUP;
         bool gate = s->verb && s->verb->class == VERB_GATE;
 
@@ -109,8 +109,7 @@ static void lint_unused(Decoder *d, const StepInfo *s) {
         for (size_t i = 0; i < ELEMENTSOF(unused); i++) {
                 const Node *n = node_find(s->node, unused[i]);
 
-                /* A mark is its undo; a gate's is told by lint_mark. */
-                if (n && (group || !streq(unused[i], "undo")))
+                if (n)
                         fault_key(d->faults, n, "unused-key",
                                   group ? "write it at the members, or let a check follow"
                                         : "let a step of its own follow",

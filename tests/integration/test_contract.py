@@ -172,6 +172,18 @@ def test_what_a_strategy_does_instead_for_a_group_stands_for_its_members(updd, t
     updd.invariants(job)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_groups_own_undo_stands_for_its_members(updd, tmp_path, whole):
+    def touch(name):
+        return {"run": ["touch", str(tmp_path / name)]}
+    members = [run("a", "true", undo=touch("a")), run("b", "true" if whole else "false", undo=touch("b"))]
+    job = updd.begin(plan(steps=[{"id": "g", "group": members, "undo": touch("g")},
+                                 run("last", "false")]))
+    updd.wait_for(job, "rolled_back")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["g"]
+    updd.invariants(job)
+
+
 @pytest.mark.parametrize("name", ["secrets", "backups"])
 def test_a_step_is_not_called_as_a_folder_of_the_jobs_own(updd, name):
     told = updd.api("POST", "/v1/plans:check", json.dumps(plan(steps=[run(name, "true")])))
