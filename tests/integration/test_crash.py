@@ -171,3 +171,160 @@ def test_odd_changes_of_the_plan_are_refused_and_change_nothing(updd, tiny):
     updd.wait_for(job, "succeeded")
     assert tiny.done() == ["do-a", "do-b", "do-b", "do-d", "do-c"]
     updd.invariants(job)
+
+
+# ---- no room, no folder, no sense -----------------------------------------------------------------
+
+
+@pytest.fixture
+def small(built, tmp_path):
+    """A daemon whose state folder is a file system of 6 MiB."""
+    home = tmp_path / "small"
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", home], check=True)
+    d = Daemon(home)
+    d.stderr = tmp_path / "updd.log"
+    try:
+        yield d.start()
+    finally:
+        try:
+            d.close()
+        finally:
+            subprocess.run(["umount", "-l", home], check=True)
+
+
+def fill(folder):
+    with open(folder / "filler", "ab", buffering=0) as f:
+        for size in (65536, 4096, 1):
+            try:
+                while True:
+                    f.write(b"x" * size)
+            except OSError:
+                pass
+
+
+def test_a_full_disk_refuses_changes_serves_reads_and_loses_nothing(small, tiny):
+    job = small.begin(tiny.plan(
+        tiny.act("a", "touch began; while ! test -e go; do sleep 0.05; done"), tiny.act("b")))
+    gated = small.begin(tiny.plan(tiny.gate(), tiny.act("c")))
+    wait = small.wait_open(gated, "gate")
+    small.until(lambda: tiny.exists("began"), 20, "never began")
+    fill(small.home)
+    pages = (f"/v1/jobs/{job}", "/v1/jobs", f"/v1/jobs/{job}/events", f"/v1/jobs/{job}/steps/a/log")
+    for n in range(60):
+        # What is left of the write-ahead log may take a few; each is kept or refused, never both.
+        answer = small.call("POST", "/v1/jobs", {
+            "document": json.dumps(tiny.plan(tiny.gate(), plan=f"more-{n}")), "inputs": {}})
+        assert answer.status in (201, 507), answer
+    assert answer.status == 507 and answer.body["type"] == "urn:updd:problem:disk-full", answer
+    tiny.touch("go")
+    for _ in range(10):
+        assert [small.call("GET", p).status for p in pages] == [200] * len(pages)
+        time.sleep(0.1)
+    small.kill9()
+    (small.home / "filler").unlink()
+    small.start()
+    small.wait_for(job, "succeeded", timeout=40)
+    small.post(gated, "confirm", wait=wait["id"])
+    small.wait_for(gated, "succeeded", timeout=40)
+    assert sorted(tiny.done()) == ["do-a", "do-b", "do-c"]
+    small.invariants(job)
+
+
+def test_what_could_never_be_found_again_is_not_acknowledged(updd, tiny):
+    job = updd.begin(tiny.plan(tiny.gate()))
+    updd.wait_open(job, "gate")
+    for name in ("updd.db", "updd.db-wal"):
+        (updd.state / name).rename(updd.state / f"{name}.away")
+    updd.refuse(503, "store-failed", "POST", "/v1/jobs",
+                {"document": json.dumps(tiny.plan(tiny.act("b"))), "inputs": {}})
+    assert updd.job(job)["state"] == "waiting"
+    assert not (updd.state / "updd.db").exists(), "an empty database says that there were no jobs"
+    for name in ("updd.db", "updd.db-wal"):
+        if (updd.state / f"{name}.away").exists():
+            (updd.state / f"{name}.away").rename(updd.state / name)
+    updd.until(lambda: updd.call("GET", "/v1/health").status == 200, 20, "it never got well again")
+    updd.post(job, "cancel")
+    updd.wait_for(job, "rolled_back")
+
+
+def test_too_few_descriptors_are_no_reason_to_give_a_running_step_up(updd, tiny):
+    job = updd.begin(tiny.plan(
+        tiny.act("a", "touch began; while ! test -e go; do sleep 0.05; done"), tiny.act("b")))
+    updd.until(lambda: tiny.exists("began"), 20, "never began")
+    pid, limit = updd.process.pid, resource.RLIMIT_NOFILE
+    before = resource.prlimit(pid, limit)
+    resource.prlimit(pid, limit, (3, before[1]))
+    tiny.touch("go")
+    result = updd.state / "jobs" / str(job) / "a" / "1" / "result.json"
+    updd.until(result.exists, 20, "a never ended")
+    time.sleep(0.5)
+    resource.prlimit(pid, limit, before)
+    updd.wait_for(job, "succeeded")
+    assert tiny.done() == ["do-a", "do-b"]
+    updd.invariants(job)
+
+
+@pytest.mark.parametrize("sql", [
+    "UPDATE job SET data = '{}' WHERE id = 1", "UPDATE job SET state = 'nonsense' WHERE id = 1",
+    "UPDATE step SET state = 'pending' WHERE job = 1", "DELETE FROM step WHERE job = 1",
+    "UPDATE step SET data = json_set(data, '$.dir', 99, '$.id', 'z') WHERE job = 1"])
+def test_rows_that_make_no_sense_hold_up_no_other_job_and_repeat_no_step(updd, tiny, sql):
+    job = updd.begin(tiny.plan(
+        tiny.act("a", "touch began; while ! test -e go; do sleep 0.05; done")))
+    other = updd.begin(tiny.plan(tiny.gate(), tiny.act("z")))
+    wait = updd.wait_open(other, "gate")
+    updd.until(lambda: tiny.exists("began"), 20, "never began")
+    updd.kill9()
+    edit(updd, (sql,))
+    updd.start()
+    tiny.touch("go")
+    updd.post(other, "confirm", wait=wait["id"])
+    updd.wait_for(other, "succeeded")
+    assert job == 1 and tiny.done().count("do-a") == 1
+    updd.invariants(other)
+
+
+def test_a_job_number_is_not_given_again_after_an_older_database_was_put_back(updd, tiny):
+    first = updd.begin(tiny.plan(tiny.act("a")))
+    updd.wait_for(first, "succeeded")
+    updd.stop()
+    for file in updd.state.glob("updd.db*"):
+        file.unlink()
+    updd.start()
+    assert updd.begin(tiny.plan(tiny.act("b"))) == first + 1
+    assert (updd.state / "jobs" / str(first) / "a").is_dir()
+
+
+# ---- all at once ----------------------------------------------------------------------------------
+
+
+def at_once(calls):
+    answers = [None] * len(calls)
+
+    def run(i):
+        answers[i] = calls[i]()
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(calls))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return [a.status for a in answers]
+
+
+def test_of_many_that_ask_at_once_one_is_heard(updd, tiny):
+    plan = json.dumps(tiny.plan(tiny.gate("g1"), tiny.act("a", "sleep 0.5"), tiny.gate("g2")))
+
+    def post(path, body):
+        return lambda: updd.call("POST", path, body)
+    heard = at_once([post("/v1/jobs", {"document": plan, "inputs": {}})] * 20)
+    assert sorted(set(heard)) == [201, 409] and heard.count(201) == 1, heard
+    wait = updd.wait_open(1, "gate", "g1")
+    heard = at_once([post("/v1/jobs/1/confirm", {"wait": wait["id"]})] * 20)
+    assert sorted(set(heard)) == [200, 409] and heard.count(200) == 1, heard
+    updd.wait_open(1, "gate", "g2")
+    heard = at_once([post("/v1/jobs/1/cancel", {})] * 20)
+    assert sorted(set(heard)) == [200, 409] and heard.count(200) == 1, heard
+    updd.wait_for(1, "rolled_back")
+    assert tiny.done() == ["do-a", "undo-a"]
+    updd.invariants(1)
