@@ -135,8 +135,22 @@ static int watch_withdraw(Watch *w) {
         return 0;
 }
 
+/* It lives and has not claimed in all this time: it does not come to its work any more. */
+static void watch_unclaimed(Watch *w) {
+        json_auto_t *claim = NULL;
+
+        w->timer = sd_event_source_disable_unref(w->timer);
+        if (attempt_claim_read(w->dirfd, w->id, &claim) == -ENOENT && watch_withdraw(w) >= 0)
+                log_job_warning(w->job, NULL, "updd-step hung before its claim; it is withdrawn");
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        watch_look(userdata);
+        Watch *w = userdata;
+
+        if (w->pid_source)
+                watch_unclaimed(w);
+        else
+                watch_look(w);
         return 0;
 }
 
@@ -357,8 +371,10 @@ static void watch_start(Watch *w) {
         r = step_spawn(w, &pid);
         if (r >= 0)
                 r = watch_pid(w, pid, true);
-        if (r >= 0)
+        if (r >= 0) {
+                look_again(w, ATTEMPT_UNCLAIMED_MS);
                 return;
+        }
         log_job_warning(w->job, NULL, "cannot start updd-step: %s", strerror(-r));
         if (w->spawns >= SPAWNS_MAX)
                 withdraw_or_look_again(w);

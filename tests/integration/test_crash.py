@@ -55,6 +55,20 @@ def test_a_stop_that_was_committed_but_not_sent_is_sent_by_the_next_daemon(updd,
     assert not updd.attempt_processes(job)
 
 
+def test_an_updd_step_that_hangs_before_its_claim_is_withdrawn(updd, tiny):
+    updd.stop()
+    hung = tiny.folder / "hung"
+    hung.write_text("#!/bin/sh\nexec sleep 300\n")
+    hung.chmod(0o755)
+    there, updd.step_program = updd.step_program, hung
+    updd.start()
+    job = updd.begin(tiny.plan(tiny.act("a")))
+    updd.wait_for(job, "rolled_back", timeout=60)  # it has 30 s
+    assert updd.job(job)["failure"]["message"] == "updd-step could not be started"
+    assert tiny.done() == []
+    updd.step_program = there
+
+
 def test_what_never_began_is_not_undone(updd, tiny):
     there = updd.step_program
     job = updd.begin(tiny.plan(tiny.act("a"), tiny.gate(), tiny.act("b")))
