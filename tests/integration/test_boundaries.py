@@ -163,6 +163,10 @@ def forth(tiny):
         checks=[{"path": str(tiny.folder)}], finalise=[{"id": "fin", **tiny.tell("do-fin")}])
 
 
+# What leaves the attempt's session and would outlive it.
+LEAVES = "setsid sleep 300 </dev/null >/dev/null 2>&1 &"
+
+
 def back(tiny):
     """Fails, is held, fails again, goes back, sticks twice, and is rolled back."""
     return tiny.plan(
@@ -170,7 +174,7 @@ def back(tiny):
         {"id": "w", "write": {"to": "written", "text": "x"}},
         tiny.act("b", undo_then=once("stuck-b")),
         tiny.act("s", undo_then="exit 1"),
-        {"id": "g", "group": [tiny.act("g0"), tiny.act("g1")]},
+        {"id": "g", "group": [tiny.act("g0", LEAVES), tiny.act("g1")]},
         tiny.fail("c"),
         on_failure={"c": "hold"})
 
@@ -266,8 +270,7 @@ def steer(updd, tiny, job, decisions):
 class Run:
     """A job from its start to its end, in a folder of its own."""
 
-    def __init__(self, folder, name, program, kill_at=0, after=False, both=False,
-                 again=0):
+    def __init__(self, folder, name, program, kill_at=0, after=False, both=False, again=0):
         folder.mkdir()
         self.control = Control(folder / "control", kill_at, after)
         self.updd = Survivor(folder / "updd", self.control, program, both, again)
@@ -296,7 +299,8 @@ class Run:
         updd.repeat_all()
         updd.invariants(job)
         self.done = self.tiny.done()
-        self.events = [(e["type"], e.get("step") or "") for e in updd.events(job)]
+        self.events = [(e["type"], e.get("step") or "", (e.get("data") or {}).get("message") or "")
+                       for e in updd.events(job)]
         self.states = updd.states(job)
 
     def facts(self):
