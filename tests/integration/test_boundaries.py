@@ -163,8 +163,8 @@ def forth(tiny):
         checks=[{"path": str(tiny.folder)}], finalise=[{"id": "fin", **tiny.tell("do-fin")}])
 
 
-# What leaves the attempt's session and would outlive it.
-LEAVES = "setsid sleep 300 </dev/null >/dev/null 2>&1 &"
+# What leaves the attempt's session and would outlive it; what is said then is a boundary beside it.
+LEAVES = "setsid sleep 300 </dev/null >/dev/null 2>&1 & echo left; sleep 0.05; echo it"
 
 
 def back(tiny):
