@@ -82,7 +82,7 @@ static bool boundary(const char *name) {
                 return false;
         n = atomic_fetch_add(&control->count, 1) + 1;
         if (n <= CALLS_MAX)
-                (void) snprintf(control->names[n - 1], NAME_SIZE, "%s", name);
+                (void) snprintf(control->names[n - 1], NAME_SIZE, "%.*s", NAME_SIZE - 1, name);
         if (n != atomic_load(&control->kill_at))
                 return false;
         if (atomic_load(&control->after))
