@@ -7,19 +7,24 @@
 
 #define PLAN_SIZE_MAX (8u << 20)
 
-int cmd_cancel(Ctl *ctl) {
+/* A verb whose body holds nothing but the reason. */
+static int decide_simply(Ctl *ctl, const char *verb, int (*reason)(Ctl *ctl, json_t *body),
+                         const char *words) {
         json_auto_t *body = json_object();
         _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
         int r;
 
         r = pick_job(ctl, args_word(ctl->args, 0), &job);
         if (r == 0)
-                r = add_reason(ctl, body);
+                r = reason(ctl, body);
         if (r == 0)
-                r = decide(ctl, get_int(job.json, "id"), "cancel", body, &after);
-        if (r > 0)
-                return r;
-        r = decided(ctl, &after, "cancelled");
+                r = decide(ctl, get_int(job.json, "id"), verb, body, &after);
+        return r > 0 ? r : decided(ctl, &after, words);
+}
+
+int cmd_cancel(Ctl *ctl) {
+        int r = decide_simply(ctl, "cancel", add_reason, "cancelled");
+
         /* Going back is what was asked for. */
         return r == EXIT_ROLLED_BACK ? EXIT_AS_ASKED : r;
 }
@@ -126,27 +131,9 @@ int cmd_skip(Ctl *ctl) {
 }
 
 int cmd_abandon(Ctl *ctl) {
-        json_auto_t *body = json_object();
-        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
-        int r;
-
-        r = pick_job(ctl, args_word(ctl->args, 0), &job);
-        if (r == 0)
-                r = need_reason(ctl, body);
-        if (r == 0)
-                r = decide(ctl, get_int(job.json, "id"), "abandon", body, &after);
-        return r > 0 ? r : decided(ctl, &after, "left as it is");
+        return decide_simply(ctl, "abandon", need_reason, "left as it is");
 }
 
 int cmd_finalise(Ctl *ctl) {
-        json_auto_t *body = json_object();
-        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
-        int r;
-
-        r = pick_job(ctl, args_word(ctl->args, 0), &job);
-        if (r == 0)
-                r = add_reason(ctl, body);
-        if (r == 0)
-                r = decide(ctl, get_int(job.json, "id"), "finalise", body, &after);
-        return r > 0 ? r : decided(ctl, &after, "the way back is closed");
+        return decide_simply(ctl, "finalise", add_reason, "the way back is closed");
 }
