@@ -93,7 +93,6 @@ static void attempt_record(Job *job, unsigned idx, Direction direction) {
 
         s->in_flight = true;
         s->stop_wanted = false;
-        s->spawns = 0;
         s->outcome = ATTEMPT_STARTING;
         s->again = (Deadline){0};
         if (s->started == 0 || direction == DIRECTION_UNDO ||

@@ -41,7 +41,6 @@ typedef struct StepState {
         bool attempt_dirty; /* the same of the newest attempt's row */
         unsigned attempts;  /* number of the newest attempt */
         unsigned tries;     /* dos of the present run, for `retry` */
-        unsigned spawns;    /* starts of the attempt in flight that never claimed */
         unsigned order;     /* place in the order of completion, 0 = not yet */
         int64_t started, ended;
         Deadline again;          /* when the next try is due */

@@ -116,12 +116,6 @@ static int surroundings_copy(const Surroundings *from, Surroundings *ret) {
                        : -ENOMEM;
 }
 
-/* Checks of a list whose `when` is false are left out; the rest is expanded. Expressions of `that`
- * stay text: updd-step evaluates them, with the step's own outputs. */
-static int expand_checks(const json_t *checks, const json_t *scope, json_t **ret, Error *reterr) {
-        return plan_expand(checks ? checks : json_null(), scope, ret, reterr);
-}
-
 /* What an op of a list has of its own: as a step, the engine would look after it. */
 static int nested_add(const Builder *b, const json_t *norm, json_t *op, Error *reterr) {
         const json_t *timeout = json_object_get(norm, "timeout");
@@ -133,9 +127,9 @@ static int nested_add(const Builder *b, const json_t *norm, json_t *op, Error *r
         if (json_object_get(norm, "retry"))
                 (void) json_object_set(op, "retry", json_object_get(norm, "retry"));
         if (json_object_get(norm, "verify"))
-                r = expand_checks(json_object_get(norm, "verify"), b->scope, &verify, reterr);
+                r = plan_expand(json_object_get(norm, "verify"), b->scope, &verify, reterr);
         if (r >= 0 && b->again && verb_on_crash(norm) == ON_CRASH_PROBE)
-                r = expand_checks(json_object_get(norm, "probe"), b->scope, &probe, reterr);
+                r = plan_expand(json_object_get(norm, "probe"), b->scope, &probe, reterr);
         if (r >= 0 && timeout)
                 r = plan_expand(given, b->scope, &expanded, reterr);
         if (r >= 0 && timeout)
@@ -444,7 +438,7 @@ static int checks_build(const Builder *b, unsigned idx, Direction direction, jso
 
         if (direction == DIRECTION_UNDO || b->job->dry_run || !json_object_get(def->norm, key))
                 return 0;
-        r = expand_checks(json_object_get(def->norm, key), b->scope, &checks, reterr);
+        r = plan_expand(json_object_get(def->norm, key), b->scope, &checks, reterr);
         if (r < 0)
                 return r;
         return json_object_set(task, key, checks) < 0 ? error_oom(reterr) : 0;
