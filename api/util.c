@@ -35,6 +35,11 @@ int mkdir_parents(const char *path, unsigned mode) {
                 return -ENOMEM;
         if (isempty(copy))
                 return -EINVAL;
+        /* Mostly only the last one is missing: the way there is walked when it is not. */
+        if (mkdir(copy, (mode_t) mode) == 0 || errno == EEXIST)
+                return 0;
+        if (errno != ENOENT)
+                return -errno;
 
         for (char *p = copy + 1; *p; p++) {
                 if (*p != '/')
