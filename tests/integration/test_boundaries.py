@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
 Nothing is lost wherever a process dies: updd, updd-step's supervisor, or both in one moment, are
-killed at each call that changes the disk, starts a process or answers a client (tests/boundary), in
+killed at each call that changes the disk, starts a process or answers a client (tests/preload), in
 turn, over jobs that go through the arcs of the state table.
 
 What updd's death must not change is told by a run without a fault: the same end, the same steps
@@ -27,7 +27,7 @@ from tiny import Tiny
 STRIDE = round(7 * SLOW)
 SEED = int(os.environ.get("UPDD_BOUNDARIES_SEED", "1"))
 ALL = os.environ.get("UPDD_BOUNDARIES") == "all"
-LIBRARY = BUILD / "tests/boundary/boundary.so"
+LIBRARY = BUILD / "tests/preload/boundary.so"
 COUNT, KILL_AT, AFTER, ANSWERS, OTHER = range(5)  # the Control of boundary.c
 CALLS_MAX, NAME_SIZE = 4096, 16
 IN_ROWS = ("pwrite64", "mkdir")

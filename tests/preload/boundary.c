@@ -11,7 +11,6 @@
 /* Both names of a call that takes an offset are wrapped here: neither may become the other. */
 #undef _FILE_OFFSET_BITS
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -30,6 +29,8 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "tests/preload/wrap.h"
 
 #define CALLS_MAX 4096
 #define NAME_SIZE 16
@@ -95,17 +96,9 @@ static bool answer_boundary(const char *name) {
         return control && atomic_load(&control->answers) && boundary(name);
 }
 
-static void *next_of(const char *name) {
-        void *found = dlsym(RTLD_NEXT, name);
-
-        if (!found)
-                abort();
-        return found;
-}
-
 /* One call of the C library that is a boundary: counted, made, and perhaps the last. */
 #define WRAP_IF(counted, type, name, parameters, ...)                                              \
-        __attribute__((visibility("default"))) type name parameters;                               \
+        EXPORT type name parameters;                                                               \
         type name parameters {                                                                     \
                 static type(*next) parameters;                                                     \
                 bool last = (counted);                                                             \
@@ -160,7 +153,7 @@ WRAP_IF(answer_boundary("sendfile"), ssize_t, sendfile64,
 
 /* An open that may make a file. */
 #define WRAP_OPEN(name, parameters, ...)                                                           \
-        __attribute__((visibility("default"))) int name parameters;                                \
+        EXPORT int name parameters;                                                                \
         int name parameters {                                                                      \
                 static int(*next) parameters;                                                      \
                 bool last = (flags & O_CREAT) != 0 && boundary(#name);                             \
