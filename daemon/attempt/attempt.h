@@ -9,11 +9,12 @@
  *   STATE/jobs/<job>/<step>/<n>/         one attempt:
  *     task.json     daemon   what to do (below)
  *     lock          step     flock(2)ed for life by updd-step: free means dead
- *     claim         step     linked whole: {"id","pid","boot","started"}; "by":"daemon" is a
- * withdrawal log           step     output, bounded, secrets masked progress      step     JSON
- * lines: {"t": wall ms, "message"|"percent"|"question": …} answer.<k>    daemon   the answer to
- * question k, created exclusively stop          daemon   a wanted stop: {"why"}; written durably
- * before TERM result.json   step     how it ended
+ *     claim         step     linked whole: {"id","pid","boot","started"}; "by":"daemon" withdraws
+ *     log           step     output, bounded, secrets masked
+ *     progress      step     JSON lines: {"t": wall ms, "message"|"percent"|"question": …}
+ *     answer.<k>    daemon   the answer to question k, created exclusively
+ *     stop          daemon   a wanted stop: {"why"}; written durably before TERM
+ *     result.json   step     how it ended
  *
  * task.json (no secret is in it; texts that use one are {"$secret": […]}, see
  * daemon/plan/expand.h):
@@ -23,24 +24,28 @@
  *    "timeout_ms", "grace_ms", "log_bytes",
  *    "ops": [{"verb", "direction": "do"|"undo", "args": {…}, "record": folder,
  *             "cwd"?, "env": {…}, "env_file"?, "user"?, "retry"?, "verify"?: [CHECK], "id"}],
- *       carried out in order; the first that fails ends the attempt. One op for a do; an undo that
- * the plan writes may have several. cwd, env, user have the group's and plan's merged in. "verify":
- * [CHECK],        after the ops, direction do only "probe": [CHECK],         direction probe:
- * instead of ops "overrides": [NAME],      checks with that `override` name may fail; the failure
- * is recorded "secrets": [NAME],        what to expect on stdin, a memfd holding {"NAME": "value",
- * …} "context": {"services": {…}, "databases": {…}, "compose": {…}, "hints": {…}, "scope":
- * {"in","steps","job","db"}}, "event": {…}}             for hooks: the event that they tell of;
- * "webhooks" send its seq
+ *             carried out in order; the first that fails ends the attempt. One op for a do; an undo
+ *             that the plan writes may have several. cwd, env, user have the group's and plan's
+ *             merged in.
+ *    "verify": [CHECK],        after the ops, direction do only
+ *    "probe": [CHECK],         direction probe: instead of ops
+ *    "overrides": [NAME],      checks with that `override` name may fail; the failure is recorded
+ *    "secrets": [NAME],        what to expect on stdin, a memfd holding {"NAME": "value", …}
+ *    "context": {"services": {…}, "databases": {…}, "compose": {…}, "hints": {…},
+ *                "scope": {"in","steps","job","db"}},
+ *    "event": {…}}             for hooks: the event that they tell of; "webhooks" send its seq
  *
  * result.json:
  *   {"id", "n", "state": "done"|"failed"|"interrupted", "phase": "do"|"verify"|"undo"|"probe",
  *    "reason"?: "exit"|"signal"|"timeout"|"check"|"stopped"|"error"|"spawn",
- *    "error"?: {"type","message","hint"?,"details"?}, "exit"?, "signal"?, "op"?: index of the
- * failed op, "started", "ended": wall ms, "rusage": {"user_us","system_us","maxrss_kib"},
- *    "outputs": {…}, "checks"?: [{"name","check","ok","message"?,"hint"?,"warn"?,"overridden"?}],
+ *    "error"?: {"type","message","hint"?,"details"?}, "exit"?, "signal"?,
+ *    "op"?: index of the failed op, "started", "ended": wall ms,
+ *    "rusage": {"user_us","system_us","maxrss_kib"}, "outputs": {…},
+ *    "checks"?: [{"name","check","ok","message"?,"hint"?,"warn"?,"overridden"?}],
  *    "tail": [last 20 lines of the log], "log_bytes", "log_dropped",
- *    "services"?: {NAME: [last lines]} logs of services found unhealthy, "hint"?: the matching
- * hint} A secret output is {"$secret": "steps.ID.KEY"}; its value is in the job's secrets folder.
+ *    "services"?: {NAME: [last lines]} logs of services found unhealthy,
+ *    "hint"?: the matching hint}
+ *   A secret output is {"$secret": "steps.ID.KEY"}; its value is in the job's secrets folder.
  */
 #pragma once
 
