@@ -254,6 +254,14 @@ def test_the_route_table_and_openapi_tell_of_the_same_calls():
                                f"only in route.c: {table - described}"
 
 
+def test_the_page_about_the_states_is_that_of_the_tables(built):
+    made = subprocess.run([str(BUILD / "daemon/state/state-generate"), "page"], check=True,
+                          capture_output=True, text=True).stdout
+    assert (ROOT / "api/states.md").read_text() == made, "api/states.md: run state-generate page"
+    for paper in ("README.md", "daemon/updd.8"):
+        assert "states.md" in (ROOT / paper).read_text(), f"{paper} does not lead there"
+
+
 # ---- installed --------------------------------------------------------------------------------------
 
 
