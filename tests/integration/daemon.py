@@ -18,15 +18,12 @@ import subprocess
 import time
 import uuid
 
+import rules
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("UPDD_BUILD", ROOT / "build"))
 
 ENDED = ("succeeded", "failed", "rolled_back", "cancelled", "abandoned")
-JOB_STATES = ENDED + ("queued", "running", "waiting", "rolling_back", "stuck")
-STEP_STATES = (
-    "pending", "running", "waiting", "done", "failed", "interrupted", "skipped", "undoing",
-    "undone", "undo_failed",
-)
 SANITIZER = re.compile(r"ERROR: AddressSanitizer|runtime error:|LeakSanitizer", re.M)
 # Set for whole runs under `UPDD_TEST_SLOW=3` and the like: limits below are multiplied by it.
 SLOW = float(os.environ.get("UPDD_TEST_SLOW", "1"))
@@ -285,36 +282,9 @@ class Daemon:
 
     # ---- what holds for every job ---------------------------------------------------------------
 
-    def invariants(self, job):
-        """Journal without gaps and in order; states legal; attempts whole; nothing left running."""
-        now, events = self.job(job), self.events(job)
-        assert [e["seq"] for e in events] == list(range(1, len(events) + 1)), "gaps in the journal"
-        assert [e["time"] for e in events] == sorted(e["time"] for e in events), "events out of order"
-        assert now["version"] == len(events), (now["version"], len(events))
-        assert events[0]["type"] == "created", events[0]
-        assert now["state"] in JOB_STATES and all(s["state"] in STEP_STATES for s in now["steps"])
-        self.check_state_chain(now, events)
-        if now["state"] not in ENDED:
-            return
-        assert not now.get("waits"), now["waits"]
-        for folder in self.attempt_folders(job):
-            names = {p.name for p in folder.iterdir()}
-            assert "task.json" in names, folder
-            assert "claim" in names, f"{folder} was never claimed"
-            claim = json.loads((folder / "claim").read_text())
-            if claim.get("by") != "daemon" and "result.json" in names:
-                result = json.loads((folder / "result.json").read_text())
-                assert result["id"] == claim["id"], f"{folder}: a foreign result"
-        assert not self.attempt_processes(job), self.attempt_processes(job)
-
-    @staticmethod
-    def check_state_chain(now, events):
-        state = "queued"
-        for e in events:
-            if e["type"] == "state":
-                assert e["data"]["from"] == state, (state, e)
-                state = e["data"]["to"]
-        assert state == now["state"], (state, now["state"])
+    def invariants(self, job, **more):
+        """All of rules.py that can be asked of any job: see rules.check()."""
+        return rules.check(self, job, **more)
 
     def attempt_folders(self, job):
         folder = self.state / "jobs" / str(job)

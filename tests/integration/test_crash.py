@@ -407,16 +407,6 @@ def storm_kill(updd, rng):
         updd.start()
 
 
-def check_undo_order(updd, job):
-    """Undone is only what began, and in the reverse order of its end."""
-    events = updd.events(job)
-    ended = [e["step"] for e in events if e["type"] in ("step_done", "step_failed")]
-    undone = [e["step"] for e in events if e["type"] == "step_undone" and e["step"] in ended]
-    places = [len(ended) - ended[::-1].index(s) for s in undone]
-    assert places == sorted(places, reverse=True), (ended, undone)
-    assert set(undone) <= {e["step"] for e in events if e["type"] == "step_started"} | set(ended)
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_a_storm_of_kills_loses_no_job_no_answer_and_repeats_no_step(updd, tiny, seed):
@@ -448,6 +438,5 @@ def test_a_storm_of_kills_loses_no_job_no_answer_and_repeats_no_step(updd, tiny,
     assert len(done) == len(set(done)), sorted(w for w in done if done.count(w) > 1)
     for job in jobs.values():
         updd.invariants(job)
-        check_undo_order(updd, job)
         closed = [e["data"]["wait"] for e in updd.events(job) if e["type"] == "wait_closed"]
         assert all(w in closed for j, w in answered if j == job and w), (answered, closed)
