@@ -13,7 +13,6 @@
 #define MAX_JOBS_DEFAULT 64
 #define LOCK_TRIES 40
 #define LOCK_PAUSE_US (50 * 1000)
-#define REQUESTS_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
 
 static int take_lock(Engine *e, Error *reterr) {
         _cleanup_free_ char *path = path_join(e->state_dir, "lock");
@@ -118,8 +117,6 @@ int engine_load(Engine *e, Error *reterr) {
                 r = store_last_job(e->store, &last, reterr);
         if (r >= 0)
                 r = store_tokens(e->store, &tokens, reterr);
-        if (r >= 0)
-                r = store_requests_prune(e->store, now_wall_ms() - REQUESTS_KEPT_MS, reterr);
         if (r < 0) {
                 json_decref(tokens);
                 return reterr && reterr->message ? r
@@ -193,6 +190,7 @@ int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error 
         /* A database that was put back from a backup knows less than the folders do: their numbers
          * are not given again. */
         e->last_job = MAX(e->last_job, engine_newest_folder(e));
+        engine_run_begin(e);
         engine_prune(e);
         *ret = TAKE(e);
         return 0;
@@ -243,7 +241,7 @@ void engine_free(Engine *e) {
         json_decref(e->tokens);
         free(e->state_dir);
         free(e->step_program);
-        free(e->sick_why);
+        error_done(&e->sickness);
         free(e->history_json);
         if (e->lock_fd >= 0)
                 (void) close(e->lock_fd);
@@ -283,7 +281,7 @@ void engine_arm(Engine *e) {
                 at = MIN(at, e->slots[i].wakes_at);
         /* A moment that has passed must not make it try without a pause. */
         if (e->sick)
-                at = now_boot_ms() + 1000;
+                at = e->damaged ? INT64_MAX : e->tried_at + TRY_AGAIN_MS;
         if (at == e->armed_for)
                 return;
         e->armed_for = at;
@@ -326,6 +324,7 @@ int engine_loop(Engine *e) {
                 } else
                         checkpoint(e);
         }
+        engine_run_end(e);
         (void) sd_event_get_exit_code(e->event, &code);
         return code;
 }

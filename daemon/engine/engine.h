@@ -122,8 +122,11 @@ _must_check_ int engine_tokens(Engine *e, json_t **ret, Error *reterr);
 /* The role of a bearer token and its name (caller frees); ROLE_NONE when unknown. Constant-time
  * compare. */
 Role engine_token_role(Engine *e, const char *token, char **ret_name);
-/* {"ok", "jobs": {state: n}, "attempts", "store": "ok"|why, "started", "version"} */
+/* {"ok", "state": "ok"|"degraded"|"damaged", "jobs": {state: n}, "attempts", "store": "ok"|why,
+ * "since"?, "failures", "started", "version"} */
 _must_check_ int engine_health(Engine *e, json_t **ret);
+/* {"n", "started", "before"?: {"n", "version", "started", "seen", "ended": false when it died}} */
+_must_check_ int engine_run(Engine *e, json_t **ret);
 
 /* ---- waiting for change (long poll) ---- */
 typedef void (*ChangeFunc)(void *userdata, int64_t job, uint64_t version);

@@ -10,6 +10,9 @@
 #include "daemon/engine/engine.h"
 #include "daemon/engine/turn.h"
 
+#define TRY_AGAIN_MS 1000 /* after a write that failed */
+#define REQUESTS_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
+
 /* A job in memory, its rendered view, and when it wants to be looked at. */
 typedef struct Slot {
         Job *job;
@@ -58,10 +61,16 @@ struct Engine {
         unsigned max_jobs;
         int lock_fd;
         Store *store;
-        bool sick;   /* the store failed: nothing is decided until it works again */
-        bool reopen; /* what it holds is not known: reopen and reload first */
-        char *sick_why;
-        Slot *slots; /* by ascending job id */
+        bool sick;    /* the store failed, and nothing has been written since */
+        bool reopen;  /* what it holds is not known: reopen and reload first */
+        bool damaged; /* nothing is decided or written any more by this daemon */
+        Error sickness;
+        int64_t sick_since; /* wall ms */
+        int64_t tried_at;   /* CLOCK_BOOTTIME ms of the last try to write while it is sick */
+        uint64_t failures;  /* turns that were not written */
+        int64_t run;        /* this daemon's row of when it runs; 0: not written yet */
+        RunRow run_before;  /* n 0: none */
+        Slot *slots;        /* by ascending job id */
         unsigned n_slots;
         Watch **watches;
         unsigned n_watches;
@@ -150,6 +159,25 @@ void engine_turn(Engine *e);
 bool engine_has_work(const Engine *e);
 _must_check_ int engine_load(Engine *e, Error *reterr);
 void engine_arm(Engine *e);
+
+/* ---- sick.c ---- */
+/* A write has failed: until one succeeds, changes are refused with this reason. */
+void engine_sicken(Engine *e, const Error *error);
+/* What the store holds is known, and it may be tried. False: not yet. */
+bool engine_recover(Engine *e);
+void engine_is_well(Engine *e);
+/* A failed write is not repeated at once, unless somebody asks for a change. */
+bool engine_may_try(const Engine *e);
+void engine_refuse_all(Engine *e);
+
+/* ---- run.c ---- */
+/* Tells of the last run, and writes that this one began. A store that cannot be written makes the
+ * daemon sick, and keeps it from nothing else. */
+void engine_run_begin(Engine *e);
+/* A write for its own sake, inside a transaction: is the store well? */
+_must_check_ int engine_run_seen(Engine *e, Error *reterr);
+void engine_run_end(Engine *e);
+
 /* The highest number of a job's folder, 0 when there is none. */
 int64_t engine_newest_folder(Engine *e);
 /* Removes old jobs' folders. */

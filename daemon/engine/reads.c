@@ -227,9 +227,16 @@ int engine_log_path(Engine *e, int64_t job, const char *step, unsigned attempt, 
         return 0;
 }
 
+static json_t *time_json(int64_t ms) {
+        char time[TIME_TEXT_MAX];
+
+        return ms > 0 ? json_string(time_format(ms, time)) : json_null();
+}
+
 int engine_health(Engine *e, json_t **ret) {
         json_auto_t *jobs = json_object(), *health = NULL;
-        char time[TIME_TEXT_MAX];
+        const char *why = e->sickness.message ? e->sickness.message : "failed";
+        const char *word = !e->sick ? "ok" : e->damaged ? "damaged" : "degraded";
 
         for (int s = 0; s < _JOB_STATE_MAX; s++) {
                 int n = 0;
@@ -238,12 +245,31 @@ int engine_health(Engine *e, json_t **ret) {
                         n += (int) e->slots[i].job->state == s;
                 (void) json_put(jobs, job_state_to_text((JobState) s), json_integer(n));
         }
-        health = json_pack("{s:b, s:O, s:i, s:s, s:s, s:s}", "ok", !e->sick, "jobs", jobs,
-                           "attempts", (int) e->n_watches, "store",
-                           e->sick ? e->sick_why ? e->sick_why : "failed" : "ok", "started",
-                           time_format(e->started, time), "version", UPDD_VERSION);
+        health = json_pack("{s:b, s:s, s:O, s:i, s:s, s:I, s:o, s:s}", "ok", !e->sick, "state",
+                           word, "jobs", jobs, "attempts", (int) e->n_watches, "store",
+                           e->sick ? why : "ok", "failures", (json_int_t) e->failures, "started",
+                           time_json(e->started), "version", UPDD_VERSION);
+        if (health && e->sick)
+                (void) json_put(health, "since", time_json(e->sick_since));
         if (!health)
                 return -ENOMEM;
         *ret = TAKE(health);
+        return 0;
+}
+
+int engine_run(Engine *e, json_t **ret) {
+        const RunRow *before = &e->run_before;
+        json_auto_t *run =
+                json_pack("{s:I, s:o}", "n", (json_int_t) e->run, "started", time_json(e->started));
+
+        if (run && before->n > 0)
+                (void) json_put(run, "before",
+                                json_pack("{s:I, s:s, s:o, s:o, s:b}", "n", (json_int_t) before->n,
+                                          "version", before->version, "started",
+                                          time_json(before->started), "seen",
+                                          time_json(before->seen), "ended", before->ended > 0));
+        if (!run)
+                return -ENOMEM;
+        *ret = TAKE(run);
         return 0;
 }

@@ -190,15 +190,7 @@ static void failed(Batch *b, const Error *error) {
         Engine *e = b->engine;
 
         store_rollback(e->store);
-        if (!e->sick_why || !streq0(error->message, e->sick_why))
-                log_error("a turn failed, nothing of it happened: %s",
-                          error->message ? error->message : "unknown");
-        /* A full disk is told before the commit: what the store holds is known, and stays open to
-         * readers, which a store that is opened anew may not be. */
-        e->reopen |= error->err != ENOSPC || store_in_transaction(e->store);
-        e->sick = true;
-        free(e->sick_why);
-        e->sick_why = error->message ? strdup(error->message) : NULL;
+        engine_sicken(e, error);
         for (unsigned i = 0; i < b->n_pending; i++) {
                 Pending *p = &b->pending[i];
 
@@ -209,12 +201,28 @@ static void failed(Batch *b, const Error *error) {
                                          error->type ? error->type : "store-failed",
                                          "The change could not be written and did not happen: %s",
                                          error->message ? error->message : "");
+                        if (error->hint)
+                                error_hint(&p->reply.error, "%s", error->hint);
                         reply_refuse(&p->reply, -(error->err > 0 ? error->err : EIO));
                 }
                 pending_answer(p);
         }
         /* Those behind the one that failed the turn wait for the next. */
         engine_drop_calls(e, b->n_pending);
+}
+
+static int write_turn(Batch *b, Error *reterr) {
+        Engine *e = b->engine;
+        int r = write_jobs(b, reterr);
+
+        /* Whether a store that has failed is well again is known once it has taken a write. */
+        if (r >= 0 && e->sick)
+                r = engine_run_seen(e, reterr);
+        if (r >= 0)
+                r = store_commit(e->store, reterr);
+        b->written = r >= 0;
+        e->checkpoint_at = b->turn.boot_now + CHECKPOINT_MS;
+        return r;
 }
 
 static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr) {
@@ -230,45 +238,11 @@ static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr)
                 r = take_due(b);
         if (r >= 0)
                 r = decide(b, reterr);
-        if (r >= 0 && write_wanted(b)) {
-                r = write_jobs(b, reterr);
-                if (r >= 0)
-                        r = store_commit(e->store, reterr);
-                b->written = r >= 0;
-                e->checkpoint_at = b->turn.boot_now + CHECKPOINT_MS;
-        } else if (r >= 0)
+        if (r >= 0 && (e->sick || write_wanted(b)))
+                return write_turn(b, reterr);
+        if (r >= 0)
                 store_rollback(e->store);
         return r;
-}
-
-/* While the store is sick nothing is decided: callers are told why, and it is tried again. */
-static bool recover(Engine *e) {
-        _cleanup_error_ Error error = ERROR_INIT;
-        int r = 0;
-
-        if (e->reopen)
-                r = store_reopen(e->store, &error);
-        if (r >= 0 && e->reopen)
-                r = engine_load(e, &error);
-        if (r >= 0) {
-                e->sick = e->reopen = false;
-                return true;
-        }
-        free(e->sick_why);
-        e->sick_why = error.message ? strdup(error.message) : NULL;
-        return false;
-}
-
-static void refuse_all(Engine *e) {
-        while (e->n_calls > 0) {
-                Pending p = {.call = e->calls[0]};
-
-                engine_drop_calls(e, 1);
-                (void) error_set(&p.reply.error, EIO, "store-failed", "The store does not work: %s",
-                                 e->sick_why ? e->sick_why : "");
-                reply_refuse(&p.reply, -EIO);
-                pending_answer(&p);
-        }
 }
 
 bool engine_has_work(const Engine *e) {
@@ -290,8 +264,10 @@ void engine_turn(Engine *e) {
         _cleanup_(batch_done) Batch b = {.engine = e};
         int r;
 
-        if (e->sick && !recover(e)) {
-                refuse_all(e);
+        if (e->sick && !engine_may_try(e))
+                return;
+        if (e->sick && !engine_recover(e)) {
+                engine_refuse_all(e);
                 return;
         }
         b.turn = (Turn){
@@ -303,10 +279,8 @@ void engine_turn(Engine *e) {
         r = run_turn(&b, n_facts, n_calls, &error);
         if (r >= 0) {
                 batch_committed(&b, n_facts, n_calls);
-                if (b.written && e->sick_why) {
-                        log_info("the store is well again");
-                        free(TAKE(e->sick_why));
-                }
+                if (b.written && e->sick)
+                        engine_is_well(e);
         } else {
                 if (!error.message)
                         (void) error_set(&error, -r, "internal", "%s", strerror(-r));

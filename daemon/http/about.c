@@ -11,7 +11,12 @@ int handle_about(Request *q, Error *reterr) {
                                        "/v1/events", "tokens", "/v1/tokens", "health", "/v1/health",
                                        "metrics", "/metrics", "openapi", "/v1/openapi.json");
 
-        return about ? respond_json(q, MHD_HTTP_OK, about) : error_oom(reterr);
+        json_t *run = NULL;
+
+        if (!about || engine_run(q->server->engine, &run) < 0 ||
+            json_object_set_new(about, "run", run) < 0)
+                return error_oom(reterr);
+        return respond_json(q, MHD_HTTP_OK, about);
 }
 
 int handle_health(Request *q, Error *reterr) {
@@ -45,6 +50,11 @@ static void write_metrics(FILE *f, const HttpServer *s, const json_t *health) {
         json_object_foreach (jobs, state, count)
                 (void) fprintf(f, "updd_jobs{state=\"%s\"} %" JSON_INTEGER_FORMAT "\n", state,
                                json_integer_value(count));
+        (void) fprintf(f,
+                       "# HELP updd_failed_writes_total Turns whose changes could not be written.\n"
+                       "# TYPE updd_failed_writes_total counter\n"
+                       "updd_failed_writes_total %" JSON_INTEGER_FORMAT "\n",
+                       json_integer_value(json_object_get(health, "failures")));
         if (attempts)
                 (void) fprintf(f,
                                "# HELP updd_attempts Attempts that run now.\n"

@@ -46,9 +46,10 @@ static const Problem problems[] = {
         {"reason-missing", 422, "A reason must be given"},
         {"idempotency-key-reused", 422, "The Idempotency-Key was used for something else"},
         {"loses-data", 422, "The strategy loses data"},
-        {"out-of-memory", 500, "The daemon is out of memory"},
         {"internal", 500, "The daemon failed"},
         {"too-busy", 503, "Too much is waiting already"},
+        {"out-of-memory", 503, "The daemon is out of memory"},
+        {"store-damaged", 503, "The database is damaged"},
         {"store-failed", 503, "The store does not accept changes"},
         {"disk-full", 507, "The disk is full"},
 };

@@ -40,12 +40,22 @@ typedef enum StatementId {
         SQL_TOKEN_PUT,
         SQL_TOKEN_REMOVE,
         SQL_TOKENS,
+        SQL_RUN_ADD,
+        SQL_RUN_SEEN,
+        SQL_RUNS,
+        SQL_EVENT_LAST,
         _SQL_MAX,
 } StatementId;
+
+#define STORE_DAMAGED_HINT                                                                         \
+        "stop updd; updd --check-state tells more; keep the files and put a backup in their place"
 
 struct Store {
         char *path;
         sqlite3 *db;
+        bool damaged;      /* seen while it was open: nothing is written any more */
+        int migrated_from; /* the schema that was found, when it was an older one */
+        char *copy;        /* where the file is kept as it was then */
         sqlite3_stmt *statements[_SQL_MAX];
 };
 
@@ -54,10 +64,21 @@ sqlite3_stmt *statement_get(Store *s, StatementId id, Error *reterr);
 void statement_resetp(sqlite3_stmt **stmt);
 #define _cleanup_reset_ _cleanup_(statement_resetp)
 
-/* Turns SQLite's last error into ours: type "store-failed" or "disk-full". */
+/* Turns SQLite's last error into ours: type "store-failed", "disk-full" (-ENOSPC), "store-damaged"
+ * (-EUCLEAN) or "out-of-memory". */
 int store_fault(Store *s, const char *what, Error *reterr);
 /* Binds NULL for a NULL text; the text must live until the statement is reset. */
 void bind_text(sqlite3_stmt *stmt, int i, const char *text);
+/* ---- open.c ---- */
+void store_close(Store *s);
+/* The same for what fails while it is opened: it names the file, and says what to do. */
+int store_fault_open(Store *s, Error *reterr);
+/* Refuses a schema that is newer (-ENOTSUP) and a file of another program (-EUCLEAN). */
+_must_check_ int store_check_version(Store *s, int *ret, Error *reterr);
+/* ---- copy.c ---- */
+/* Keeps the whole database (its log included) in a file beside it, and proves it by reading it. */
+_must_check_ int store_keep_copy(Store *s, int version, Error *reterr);
+
 /* Steps a statement that returns no row. */
 _must_check_ int statement_run(Store *s, sqlite3_stmt *stmt, const char *what, Error *reterr);
 /* A column as text, NULL where it is null. */

@@ -3,9 +3,11 @@
  * The database's schema and its history.
  *
  *   version 1   jobs, plan documents, steps, attempts, events, requests, tokens
+ *   version 2   runs: when which updd had the store open; the file says that it is updd's
  *
- * One function a migration; each runs in one transaction with the change of user_version, so a
- * migration that fails leaves the file as it was. Old databases are kept as fixtures in the tests.
+ * One function a migration; all that are needed run in one transaction with the change of
+ * user_version, so a migration that fails leaves the file as it was. Old databases are kept as
+ * fixtures in the tests (tests/integration/fixtures).
  */
 #include "daemon/store/schema.h"
 
@@ -48,14 +50,28 @@ static int migrate_to_1(sqlite3 *db) {
         return sqlite3_exec(db, version_1, NULL, NULL, NULL);
 }
 
+static int migrate_to_2(sqlite3 *db) {
+        char mark[64];
+
+        (void) snprintf(mark, sizeof(mark), "PRAGMA application_id = %d", SCHEMA_APPLICATION_ID);
+        if (sqlite3_exec(db, mark, NULL, NULL, NULL) != SQLITE_OK)
+                return sqlite3_errcode(db);
+        return sqlite3_exec(db,
+                            "CREATE TABLE run ("
+                            "  n INTEGER PRIMARY KEY AUTOINCREMENT, version TEXT NOT NULL,"
+                            "  boot TEXT NOT NULL, started INTEGER NOT NULL, seen INTEGER NOT NULL,"
+                            "  ended INTEGER NOT NULL) STRICT",
+                            NULL, NULL, NULL);
+}
+
 typedef int (*Migration)(sqlite3 *db);
 
 /* Entry i leads from version i to i + 1. */
-static const Migration migrations[] = {migrate_to_1};
+static const Migration migrations[] = {migrate_to_1, migrate_to_2};
 
-int schema_version_read(sqlite3 *db, int *ret) {
+static int number_read(sqlite3 *db, const char *sql, int *ret) {
         sqlite3_stmt *stmt = NULL;
-        int r = sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &stmt, NULL);
+        int r = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
 
         if (r == SQLITE_OK)
                 r = sqlite3_step(stmt);
@@ -67,31 +83,43 @@ int schema_version_read(sqlite3 *db, int *ret) {
         return r;
 }
 
-static int migrate_one(sqlite3 *db, int from) {
-        char pragma[64];
-        int r = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+int schema_version_read(sqlite3 *db, int *ret) {
+        int version = 0, application = 0, tables = 0, r;
 
+        r = number_read(db, "PRAGMA user_version", &version);
+        if (r == SQLITE_OK)
+                r = number_read(db, "PRAGMA application_id", &application);
+        if (r == SQLITE_OK && version == 0)
+                r = number_read(db, "SELECT count(*) FROM sqlite_schema", &tables);
         if (r != SQLITE_OK)
                 return r;
-        r = migrations[from](db);
-        (void) snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", from + 1);
-        if (r == SQLITE_OK)
-                r = sqlite3_exec(db, pragma, NULL, NULL, NULL);
-        if (r == SQLITE_OK)
-                r = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
-        if (r != SQLITE_OK)
-                (void) sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-        return r;
+        /* Version 1 did not say whose it is. */
+        if (tables > 0 || (version < 2 ? application != 0 : application != SCHEMA_APPLICATION_ID))
+                return SQLITE_MISMATCH;
+        *ret = version;
+        return SQLITE_OK;
+}
+
+static int migrate_all(sqlite3 *db, int from) {
+        char pragma[64];
+        int r = SQLITE_OK;
+
+        for (int v = from; r == SQLITE_OK && v < SCHEMA_VERSION; v++)
+                r = migrations[v](db);
+        (void) snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", SCHEMA_VERSION);
+        return r == SQLITE_OK ? sqlite3_exec(db, pragma, NULL, NULL, NULL) : r;
 }
 
 int schema_migrate(sqlite3 *db, int from) {
-        for (int v = from; v < SCHEMA_VERSION; v++) {
-                int r = migrate_one(db, v);
+        int r;
 
-                if (r != SQLITE_OK)
-                        return r;
-        }
-        return SQLITE_OK;
+        if (from == SCHEMA_VERSION)
+                return SQLITE_OK;
+        r = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+        if (r == SQLITE_OK)
+                r = migrate_all(db, from);
+        /* What fails is rolled back when the connection is closed: the error is to be read first. */
+        return r == SQLITE_OK ? sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) : r;
 }
 
 _Static_assert(ELEMENTSOF(migrations) == SCHEMA_VERSION, "one migration for each version");

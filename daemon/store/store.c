@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Opening, transactions and the statements of the store: see daemon/store/store.h. */
+/* Statements, transactions and faults of the store: see daemon/store/store.h. */
 #include "daemon/store/store.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include "daemon/store/internal.h"
-#include "daemon/store/schema.h"
 
 #define JOB_COLUMNS                                                                                \
         "id, plan, title, target, state, who, reason, sha256, created, started, ended, version, "  \
@@ -63,29 +59,50 @@ static const char *const sql[_SQL_MAX] = {
         [SQL_TOKEN_PUT] = "INSERT INTO token (name, role, hash, created, who) "
                           "VALUES (?1,?2,?3,?4,?5)",
         [SQL_TOKEN_REMOVE] = "DELETE FROM token WHERE name = ?1",
+        [SQL_RUN_ADD] =
+                "INSERT INTO run (version, boot, started, seen, ended) VALUES (?1,?2,?3,?3,0)",
+        [SQL_RUN_SEEN] = "UPDATE run SET seen = ?2, ended = ?3 WHERE n = ?1",
+        [SQL_RUNS] =
+                "SELECT n, version, boot, started, seen, ended FROM run ORDER BY n DESC LIMIT ?1",
+        [SQL_EVENT_LAST] = "SELECT time FROM event ORDER BY id DESC LIMIT 1",
         [SQL_TOKENS] = "SELECT name, role, hash, created, who FROM token ORDER BY name",
 };
 
-/* Set for each connection. Exclusive locking keeps the WAL index in memory, FULL makes COMMIT mean
- * "on disk" (sqlite.org/pragma.html#pragma_synchronous). */
-static const char settings[] = "PRAGMA journal_mode = WAL;"
-                               "PRAGMA synchronous = FULL;"
-                               "PRAGMA foreign_keys = ON;"
-                               "PRAGMA trusted_schema = OFF;"
-                               "PRAGMA temp_store = MEMORY;"
-                               "PRAGMA cache_size = -2048;"
-                               "PRAGMA wal_autocheckpoint = 4000;"
-                               "PRAGMA journal_size_limit = 67108864;";
+/* SQLite calls a quota that is used up an I/O error; for people it is a disk that is full. */
+static bool is_full(Store *s, int code) {
+        int err = sqlite3_system_errno(s->db);
+
+        return (code & 0xff) == SQLITE_FULL ||
+               ((code & 0xff) == SQLITE_IOERR && (err == EDQUOT || err == ENOSPC));
+}
+
+/* What is damaged stays as it is: its log is not moved into it, not even when it is closed. */
+static int fault_damaged(Store *s, const char *what, Error *reterr) {
+        (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        s->damaged = true;
+        (void) error_set(reterr, EUCLEAN, "store-damaged", "Cannot %s: %s is damaged: %s", what,
+                         s->path, sqlite3_errmsg(s->db));
+        error_hint(reterr, STORE_DAMAGED_HINT);
+        return -EUCLEAN;
+}
 
 int store_fault(Store *s, const char *what, Error *reterr) {
         int code = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_CANTOPEN;
         const char *text = s->db ? sqlite3_errmsg(s->db) : "not open";
+        int err = s->db ? sqlite3_system_errno(s->db) : 0;
 
-        if ((code & 0xff) == SQLITE_FULL)
-                return error_set(reterr, ENOSPC, "disk-full", "Cannot %s: %s", what, text);
+        if ((code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB)
+                return fault_damaged(s, what, reterr);
         if ((code & 0xff) == SQLITE_NOMEM)
                 return error_oom(reterr);
-        return error_set(reterr, EIO, "store-failed", "Cannot %s: %s", what, text);
+        if (s->db && is_full(s, code))
+                return error_set(reterr, ENOSPC, "disk-full", "Cannot %s: %s", what,
+                                 err == EDQUOT ? strerror(EDQUOT) : text);
+        if ((code & 0xff) == SQLITE_IOERR && err != 0)
+                return error_set(reterr, EIO, "store-failed", "Cannot %s: %s: %s", what, text,
+                                 strerror(err));
+        return error_set(reterr, (code & 0xff) == SQLITE_READONLY ? EROFS : EIO, "store-failed",
+                         "Cannot %s: %s", what, text);
 }
 
 sqlite3_stmt *statement_get(Store *s, StatementId id, Error *reterr) {
@@ -127,139 +144,6 @@ static int run_simple(Store *s, StatementId id, const char *what, Error *reterr)
         return stmt ? statement_run(s, stmt, what, reterr) : -EIO;
 }
 
-static void store_close(Store *s) {
-        for (size_t i = 0; i < _SQL_MAX; i++) {
-                (void) sqlite3_finalize(s->statements[i]);
-                s->statements[i] = NULL;
-        }
-        (void) sqlite3_close(s->db);
-        s->db = NULL;
-}
-
-static int fault_open(Store *s, Error *reterr) {
-        switch (sqlite3_errcode(s->db) & 0xff) {
-        case SQLITE_BUSY:
-        case SQLITE_LOCKED:
-                return error_set(reterr, EBUSY, "locked", "%s is in use by another process",
-                                 s->path);
-        case SQLITE_CORRUPT:
-        case SQLITE_NOTADB:
-                (void) error_set(reterr, EUCLEAN, "damaged", "%s is damaged: %s", s->path,
-                                 sqlite3_errmsg(s->db));
-                error_hint(reterr,
-                           "updd --check-state tells more; move the file away (keep it) and "
-                           "put a backup in its place");
-                return -EUCLEAN;
-        default: return store_fault(s, "open the database", reterr);
-        }
-}
-
-static int check_version(Store *s, int *ret, Error *reterr) {
-        int version = 0;
-
-        if (schema_version_read(s->db, &version) != SQLITE_OK)
-                return fault_open(s, reterr);
-        if (version > SCHEMA_VERSION)
-                return error_set(reterr, ENOTSUP, "newer-schema",
-                                 "%s has schema version %d, this updd knows up to %d: it was "
-                                 "written by a newer updd",
-                                 s->path, version, SCHEMA_VERSION);
-        *ret = version;
-        return 0;
-}
-
-static int store_connect(Store *s, int flags, Error *reterr) {
-        int version = 0, r;
-
-        if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | flags,
-                            NULL) != SQLITE_OK)
-                return fault_open(s, reterr);
-        /* Before the first look, or SQLite makes a shared index beside the file, for which a full
-         * disk has no room. */
-        if (sqlite3_exec(s->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK)
-                return fault_open(s, reterr);
-        /* The version is read before anything is written: a newer file stays untouched. */
-        r = check_version(s, &version, reterr);
-        if (r < 0)
-                return r;
-        if (sqlite3_exec(s->db, settings, NULL, NULL, NULL) != SQLITE_OK)
-                return fault_open(s, reterr);
-        if (schema_migrate(s->db, version) != SQLITE_OK)
-                return fault_open(s, reterr);
-        return 0;
-}
-
-/* SQLite gives its further files the mode that the database has when it is opened. */
-static void make_private(const char *path) {
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-        if (fd < 0)
-                return; /* SQLite says why */
-        (void) fchmod(fd, 0600);
-        (void) close(fd);
-}
-
-int store_open(const char *state_dir, Store **ret, Error *reterr) {
-        _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
-        int r;
-
-        if (!s || !(s->path = path_join(state_dir, "updd.db")))
-                return error_oom(reterr);
-        make_private(s->path);
-        r = store_connect(s, SQLITE_OPEN_CREATE, reterr);
-        if (r < 0)
-                return r;
-        *ret = TAKE(s);
-        return 0;
-}
-
-int store_reopen(Store *s, Error *reterr) {
-        store_close(s);
-        /* A file that is gone is not made anew: an empty one would say that there were no jobs. */
-        return store_connect(s, 0, reterr);
-}
-
-Store *store_free(Store *s) {
-        if (s) {
-                store_close(s);
-                free(s->path);
-                free(s);
-        }
-        return NULL;
-}
-
-static int first_text(void *userdata, int n, char **values, char **names) {
-        char **ret = userdata;
-
-        if (!*ret && n > 0 && values[0])
-                *ret = strdup(values[0]);
-        return 0;
-}
-
-int store_verify(const char *state_dir, Error *reterr) {
-        _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
-        _cleanup_free_ char *verdict = NULL;
-        int version = 0, r;
-
-        if (!s || !(s->path = path_join(state_dir, "updd.db")))
-                return error_oom(reterr);
-        if (access(s->path, F_OK) < 0)
-                return error_set(reterr, errno, "no-database", "There is no database at %s",
-                                 s->path);
-        if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
-                return fault_open(s, reterr);
-        r = check_version(s, &version, reterr);
-        if (r < 0)
-                return r;
-        if (sqlite3_exec(s->db, "PRAGMA integrity_check(1)", first_text, &verdict, NULL) !=
-            SQLITE_OK)
-                return fault_open(s, reterr);
-        if (!streq0(verdict, "ok"))
-                return error_set(reterr, EUCLEAN, "damaged", "%s is damaged: %s", s->path,
-                                 verdict ? verdict : "unreadable");
-        return 0;
-}
-
 int store_begin(Store *s, Error *reterr) {
         int moved = 0;
 
@@ -272,7 +156,12 @@ int store_begin(Store *s, Error *reterr) {
 }
 
 int store_commit(Store *s, Error *reterr) {
-        return run_simple(s, SQL_COMMIT, "commit", reterr);
+        int r = run_simple(s, SQL_COMMIT, "commit", reterr);
+
+        /* It can be read and written: its log may be moved into it when it is closed. */
+        if (r >= 0 && !s->damaged)
+                (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+        return r;
 }
 
 void store_rollback(Store *s) {
@@ -285,7 +174,7 @@ bool store_in_transaction(const Store *s) {
 }
 
 void store_checkpoint(Store *s) {
-        if (s->db)
+        if (s->db && !s->damaged)
                 (void) sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
                                                  NULL);
 }

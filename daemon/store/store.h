@@ -15,8 +15,13 @@
 typedef struct Store Store;
 
 /* Opens (and creates or migrates) STATE/updd.db. -EBUSY: another daemon has it. -ENOTSUP: its
- * schema is newer; -EUCLEAN: it is damaged. In both the file is left as it was. */
+ * schema is newer; -EUCLEAN: it is damaged, or of another program. In both the file and its log are
+ * left as they were. A file of an older schema is copied beside itself, then migrated in one
+ * transaction; when either fails it is left as it was. */
 _must_check_ int store_open(const char *state_dir, Store **ret, Error *reterr);
+/* The schema that store_open() found and migrated, and where it keeps the file as it was; 0: it
+ * had nothing to migrate. */
+int store_migrated(const Store *s, const char **ret_copy);
 Store *store_free(Store *s);
 DEFINE_CLEANUP(Store *, store_free)
 _must_check_ int store_reopen(Store *s, Error *reterr);
@@ -102,6 +107,20 @@ _must_check_ int store_request_get(Store *s, const char *key, char **ret_fingerp
 _must_check_ int store_request_put(Store *s, const char *key, const char *fingerprint, int64_t time,
                                    const char *reply, Error *reterr);
 _must_check_ int store_requests_prune(Store *s, int64_t before, Error *reterr);
+
+/* ---- when a daemon had the store open (wall ms) ---- */
+typedef struct RunRow {
+        int64_t n;
+        char version[32];
+        int64_t started, seen,
+                ended; /* `seen`: the last sign of it; ended 0: it did not end, it died */
+} RunRow;
+
+_must_check_ int store_run_add(Store *s, const char *version, const char *boot, int64_t now,
+                               int64_t *ret, Error *reterr);
+/* Also a write that shows that the store works. */
+_must_check_ int store_run_seen(Store *s, int64_t n, int64_t now, bool ended, Error *reterr);
+_must_check_ int store_run_last(Store *s, RunRow *ret, Error *reterr); /* -ENOENT: never */
 
 /* Tokens: name, role, SHA-256 of the token, created (wall ms), who. */
 _must_check_ int store_token_put(Store *s, const char *name, const char *role, const char *hash,

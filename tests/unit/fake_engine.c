@@ -214,6 +214,11 @@ int engine_health(Engine *e, json_t **ret) {
         return 0;
 }
 
+int engine_run(Engine *e, json_t **ret) {
+        *ret = json_pack("{s:i}", "n", 1);
+        return 0;
+}
+
 void engine_on_change(Engine *e, ChangeFunc func, void *userdata) {
         e->change = func;
         e->change_userdata = userdata;
