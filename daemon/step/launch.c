@@ -49,6 +49,11 @@ static int child_session(const Launch *l) {
         return ioctl(l->in, TIOCSCTTY, 0);
 }
 
+/* A service is no part of the attempt: it must not carry its mark (tree.h). */
+static int child_mark(const Launch *l) {
+        return l->service ? setrlimit(RLIMIT_RTTIME, &l->unmarked) : 0;
+}
+
 static int child_files(const Launch *l) {
         if (dup2(l->in, 0) < 0 || dup2(l->out, 1) < 0 || dup2(l->err, 2) < 0)
                 return -1;
@@ -103,7 +108,7 @@ static void child_search(const Launch *l) {
 }
 
 _Noreturn static void child_main(Launch *l) {
-        if (child_session(l) < 0 || child_files(l) < 0)
+        if (child_session(l) < 0 || child_files(l) < 0 || child_mark(l) < 0)
                 give_up(l, STAGE_SETUP);
         (void) umask(022);
         if (child_user(l) < 0)
@@ -161,6 +166,14 @@ static int launch_search(Launch *l, Error *reterr) {
         return 0;
 }
 
+/* The supervisor, our parent, has the limit that it was started with. */
+static int limit_before(Launch *l, Error *reterr) {
+        return prlimit(getppid(), RLIMIT_RTTIME, NULL, &l->unmarked) < 0
+                       ? error_set(reterr, errno, "spawn", "The limits cannot be read: %s",
+                                   strerror(errno))
+                       : 0;
+}
+
 int launch_prepare(Step *s, const Exec *x, Launch *l, Error *reterr) {
         const json_t *cwd = step_setting(s, "cwd"), *user = step_setting(s, "user");
         const char *dir = x->cwd ? x->cwd : json_string_value(cwd);
@@ -173,6 +186,8 @@ int launch_prepare(Step *s, const Exec *x, Launch *l, Error *reterr) {
                 r = exec_environment(s, x, &l->identity, l->service, &l->envp, reterr);
         if (r >= 0)
                 r = launch_search(l, reterr);
+        if (r >= 0 && l->service)
+                r = limit_before(l, reterr);
         if (r < 0 || !dir)
                 return r;
         return step_path(s, dir, &l->cwd, reterr);

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <sys/resource.h>
+
 #include "daemon/step/exec_env.h"
 
 typedef enum Stage { STAGE_SETUP, STAGE_USER, STAGE_CWD, STAGE_EXEC, _STAGE_MAX } Stage;
@@ -22,6 +24,7 @@ typedef struct Launch {
         int in, out, err; /* become 0, 1, 2 */
         News news;        /* written by the child, which shares the memory until it is on its way */
         bool terminal, service;
+        struct rlimit unmarked; /* RLIMIT_RTTIME of a service, which is not the attempt's */
         pid_t parent;
 } Launch;
 

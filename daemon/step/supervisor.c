@@ -204,6 +204,7 @@ _Noreturn static void worker_start(Supervisor *v, pid_t parent, int control, int
         (void) close(v->listener.output_fd);
         (void) close(v->listener.control_fd);
         (void) close(v->listener.progress_fd);
+        (void) tree_mark(args_text(v->task, "id", ""));
         if (!task_is_known(v->task)) {
                 int r = full_worker_exec(v->dirfd, v->lock, control, v->task, secrets);
 

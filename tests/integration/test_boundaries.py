@@ -164,7 +164,7 @@ def forth(tiny):
 
 
 # What leaves the attempt's session and would outlive it; what is said then is a boundary beside it.
-LEAVES = "setsid sleep 300 </dev/null >/dev/null 2>&1 & echo left; sleep 0.05; echo it"
+LEAVES = "setsid env -i sleep 300 </dev/null >/dev/null 2>&1 & echo left; sleep 0.05; echo it"
 
 
 def back(tiny):

@@ -5,6 +5,8 @@ updd-step itself under each of the four `on_crash` policies.
 """
 import json
 import os
+import pathlib
+import re
 import signal
 import threading
 import time
@@ -14,6 +16,7 @@ import yaml
 
 from daemon import ROOT, SLOW
 import kimi
+import rules
 
 # Appends one line, durably, before it says that it did: a step that ran twice has two lines.
 COUNTER = """\
@@ -240,6 +243,44 @@ class TestInterrupted:
                    lambda: updd.tell(job))
         assert tiny.done() in (["do-a", "do-a", "do-b"], ["do-a", "undo-a"])
         updd.invariants(job)
+
+
+# ---- what outlives updd-step --------------------------------------------------------------------
+
+# A process that nothing leads to: twice forked, in a session of its own, with no environment.
+LOST = "setsid env -i sh -c 'sleep 300 & exec sleep 300' >/dev/null 2>&1 & touch again; sleep 300"
+
+
+@pytest.mark.parametrize("daemon_too", [False, True], ids=["step", "step-and-daemon"])
+def test_what_cleared_its_environment_and_left_the_session_ends_with_its_step(updd, tiny,
+                                                                              daemon_too):
+    job = begun(updd, tiny, tiny.act("a", LOST))
+    updd.until(lambda: len(rules.processes_in(tiny.folder)) >= 4, 20, "it never began")
+    kill_step(updd, job, "a", daemon_too)
+    updd.wait_for(job, "rolled_back")
+    assert tiny.done() == ["do-a", "undo-a"]
+    updd.invariants(job, words=tiny.done(), place=tiny.folder)
+
+
+def test_a_service_lives_on_when_the_step_that_started_it_is_killed(updd, tiny):
+    started = tiny.folder / "server.pid"
+    job = updd.begin(tiny.plan(
+        {"id": "up", "start": ["server"], "on_crash": "ask",
+         "verify": [{"run": ["sh", "-c", "touch again; sleep 300"], "timeout": "10m"}]},
+        services={"server": {"command": {"start": ["sleep", "300"], "pid_file": str(started)}}}))
+    updd.until(lambda: tiny.exists("again"), 20, lambda: updd.tell(job))
+    server = int(started.read_text())
+    try:
+        kill_step(updd, job, "up")
+        wait = updd.wait_open(job, "retry-or-skip", "up")
+        assert rules.processes_in(tiny.folder) == [server]
+        updd.post(job, "skip", wait=wait["id"], reason="it runs")
+        updd.wait_for(job, "succeeded")
+        assert rules.processes_in(tiny.folder) == [server]
+        limits = pathlib.Path(f"/proc/{server}/limits").read_text()
+        assert re.search(r"Max realtime timeout +unlimited", limits), "it carries the mark"
+    finally:
+        os.kill(server, signal.SIGKILL)
 
 
 def test_an_interrupted_undo_that_the_plan_wrote_is_stuck_until_a_person_decides(updd, tiny):

@@ -230,6 +230,25 @@ static void marked_processes_are_found_and_killed_wherever_they_are(void **state
         assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+static void what_clears_its_environment_keeps_its_mark(void **state) {
+        char *argv[] = {(char *) "setsid", (char *) "sleep", (char *) "300", NULL},
+             *none[] = {NULL};
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                if (tree_mark(OTHER) < 0)
+                        _exit(1);
+                (void) execve("/usr/bin/setsid", argv, none);
+                _exit(127);
+        }
+        for (int i = 0; i < 500 && tree_signal_marked(OTHER, 0) < 1; i++)
+                (void) usleep(10 * 1000);
+        assert_int_equal(tree_signal_marked(OTHER, 0), 1);
+        assert_int_equal(tree_signal_marked(ID, 0), 0);
+        assert_int_equal(tree_kill_marked(OTHER, 5000), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void a_tree_holds_grandchildren_but_not_its_root(void **state) {
         int fds[2];
         char byte;
@@ -269,6 +288,7 @@ int main(void) {
                 FOLDER_TEST(an_answer_is_there_only_once_delivered),
                 FOLDER_TEST(a_second_answer_never_replaces_the_first),
                 cmocka_unit_test(marked_processes_are_found_and_killed_wherever_they_are),
+                cmocka_unit_test(what_clears_its_environment_keeps_its_mark),
                 cmocka_unit_test(a_tree_holds_grandchildren_but_not_its_root),
         };
 
