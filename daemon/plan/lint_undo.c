@@ -254,11 +254,26 @@ static void lint_strategies(Decoder *d, const json_t *norm) {
         }
 }
 
+/* The steps of an undo are one attempt, in which one follows another. */
+static void lint_parallel(Decoder *d) {
+        for (size_t i = 0; i < d->n_steps; i++) {
+                const StepInfo *s = &d->steps[i];
+
+                if ((s->phase == PHASE_UNDO || s->phase == PHASE_ROLLBACK) &&
+                    is_verb(s, "parallel"))
+                        warning(d->faults, s->node, "parallel-in-undo",
+                                "write 'group', or let one 'run' start them side by side",
+                                "what goes back is carried out one after another, also in a "
+                                "'parallel'");
+        }
+}
+
 void lint_ways_back(Decoder *d, const json_t *norm) {
         /* A plan with errors would give warnings that its repair takes away again. */
         if (d->faults->n_errors > 0 || is_beyond(d, norm))
                 return;
         lint_network(d);
+        lint_parallel(d);
         lint_removals(d);
         lint_strategies(d, norm);
 }

@@ -74,7 +74,7 @@ const VerbInfo plan_verbs[] = {
          UNDO_MEMBERS,
          ON_CRASH_RERUN,
          "Its members'"},
-        {{"parallel", "Steps, side by side; no gate among them",
+        {{"parallel", "Steps, side by side; no gate among them (in an undo: one after another)",
           FIELDS({"steps", TYPE_STEPS, FIELD_REQUIRED | FIELD_ALONE, NULL, "The members"})},
          VERB_GROUP,
          UNDO_MEMBERS,
