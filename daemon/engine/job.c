@@ -49,6 +49,7 @@ Job *job_free(Job *job) {
         free(job->reason);
         json_decref(job->waits);
         json_decref(job->facts);
+        json_decref(job->past);
         job_def_unref(job->def);
         free(job);
         return NULL;

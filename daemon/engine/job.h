@@ -85,6 +85,8 @@ typedef struct Job {
         bool renumbered; /* step rows must be dropped first: the definition changed */
         JobNews *news;   /* events that are not written yet */
         unsigned n_news;
+        json_t *past; /* array: attempts that ended in the turn in which the next one of their step
+                         begins, or NULL */
 } Job;
 
 _must_check_ int job_new(int64_t id, JobDef *def, Job **ret);
@@ -105,6 +107,10 @@ int job_step_move(Job *job, unsigned idx, StepEvent event);
 void job_step_note(Job *job, unsigned idx, const char *key, json_t *value);
 /* The same for the job's facts. */
 void job_fact(Job *job, const char *key, json_t *value);
+
+/* Keeps the end of the step's newest attempt, if it is not written yet, before the next one takes
+ * its place. -ENOMEM. */
+_must_check_ int job_attempt_pass(Job *job, unsigned idx);
 
 Deadline deadline_in(int64_t ms);
 bool deadline_is_set(const Deadline *d);

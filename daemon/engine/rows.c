@@ -137,9 +137,57 @@ static int store_news(Job *job, Store *store, Error *reterr) {
         return 0;
 }
 
-static int store_attempt_of(Job *job, unsigned idx, Store *store, Error *reterr) {
+static const char *outcome_to_text(uint8_t outcome) {
         static const char *const names[] = {"starting", "done", "failed", "interrupted",
                                             "withdrawn"};
+
+        return names[outcome];
+}
+
+int job_attempt_pass(Job *job, unsigned idx) {
+        const StepState *s = &job->steps[idx];
+
+        if (!s->attempt_dirty || s->attempts == 0)
+                return 0;
+        if (!job->past)
+                job->past = json_array();
+        return json_array_append_new(
+                job->past, json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:O*}", "step",
+                                     job->def->steps[idx].id, "n", (int) s->attempts, "id", s->id,
+                                     "direction", direction_to_text((Direction) s->direction),
+                                     "state", outcome_to_text(s->outcome), "ended",
+                                     (json_int_t) s->ended, "result", s->result));
+}
+
+static int store_past(const Job *job, Store *store, Error *reterr) {
+        json_t *entry;
+        size_t i;
+
+        json_array_foreach (job->past, i, entry) {
+                json_t *result = json_object_get(entry, "result");
+                _cleanup_free_ char *data = result ? json_dumps(result, JSON_COMPACT) : NULL;
+                AttemptRow row = {
+                        .job = job->id,
+                        .step = args_text(entry, "step", ""),
+                        .n = (unsigned) json_integer_value(json_object_get(entry, "n")),
+                        .id = args_text(entry, "id", ""),
+                        .direction = args_text(entry, "direction", ""),
+                        .state = args_text(entry, "state", ""),
+                        .ended = json_integer_value(json_object_get(entry, "ended")),
+                        .data = data,
+                };
+                int r;
+
+                if (result && !data)
+                        return error_oom(reterr);
+                r = store_attempt_put(store, &row, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int store_attempt_of(Job *job, unsigned idx, Store *store, Error *reterr) {
         const StepState *s = &job->steps[idx];
         _cleanup_free_ char *data =
                 s->result && !s->in_flight ? json_dumps(s->result, JSON_COMPACT) : NULL;
@@ -149,8 +197,9 @@ static int store_attempt_of(Job *job, unsigned idx, Store *store, Error *reterr)
                 .n = s->attempts,
                 .id = s->id,
                 .direction = direction_to_text((Direction) s->direction),
-                .state = names[s->outcome],
-                .started = s->started,
+                .state = outcome_to_text(s->outcome),
+                /* The row is made when the attempt begins, and keeps that time. */
+                .started = now_wall_ms(),
                 .ended = s->in_flight ? 0 : s->ended,
                 .data = data,
         };
@@ -196,6 +245,8 @@ int job_store(Job *job, Store *store, Error *reterr) {
         }
         r = store_row(job, store, reterr);
         if (r >= 0)
+                r = store_past(job, store, reterr);
+        if (r >= 0)
                 r = store_steps_of(job, store, reterr);
         if (r >= 0)
                 r = store_news(job, store, reterr);
@@ -213,6 +264,8 @@ void job_stored(Job *job) {
         free(job->news);
         job->news = NULL;
         job->n_news = 0;
+        json_decref(job->past);
+        job->past = NULL;
         job->stored = true;
         job->stored_state = job->state;
         job->stored_version = job->version;

@@ -29,6 +29,7 @@ typedef enum StatementId {
         SQL_STEPS_CLEAR,
         SQL_STEPS,
         SQL_ATTEMPT_PUT,
+        SQL_ATTEMPTS,
         SQL_ATTEMPT_NEWEST,
         SQL_ATTEMPT_ONE,
         SQL_EVENT_ADD,

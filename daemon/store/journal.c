@@ -20,6 +20,37 @@ int store_attempt_put(Store *s, const AttemptRow *row, Error *reterr) {
         return statement_run(s, q, "write an attempt", reterr);
 }
 
+int store_attempts(Store *s, int64_t job, const char *step, unsigned n, unsigned limit,
+                   AttemptRowFunc func, void *userdata, Error *reterr) {
+        _cleanup_reset_ sqlite3_stmt *q = statement_get(s, SQL_ATTEMPTS, reterr);
+        int r;
+
+        if (!q)
+                return -EIO;
+        (void) sqlite3_bind_int64(q, 1, job);
+        bind_text(q, 2, step);
+        (void) sqlite3_bind_int64(q, 3, n);
+        (void) sqlite3_bind_int64(q, 4, limit);
+        while ((r = sqlite3_step(q)) == SQLITE_ROW) {
+                AttemptRow row = {
+                        .job = job,
+                        .step = column_text(q, 0),
+                        .n = (unsigned) sqlite3_column_int64(q, 1),
+                        .id = column_text(q, 2),
+                        .direction = column_text(q, 3),
+                        .state = column_text(q, 4),
+                        .started = sqlite3_column_int64(q, 5),
+                        .ended = sqlite3_column_int64(q, 6),
+                        .data = column_text(q, 7),
+                };
+
+                r = func(userdata, &row);
+                if (r < 0)
+                        return r == -ENOMEM ? error_oom(reterr) : r;
+        }
+        return r == SQLITE_DONE ? 0 : store_fault(s, "read attempts", reterr);
+}
+
 int store_attempt_find(Store *s, int64_t job, const char *step, unsigned n, unsigned *ret_n,
                        Error *reterr) {
         _cleanup_reset_ sqlite3_stmt *q =

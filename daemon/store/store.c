@@ -45,6 +45,8 @@ static const char *const sql[_SQL_MAX] = {
                 "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) "
                 "ON CONFLICT (job, step, n) DO UPDATE SET state = excluded.state, "
                 "ended = excluded.ended, data = excluded.data",
+        [SQL_ATTEMPTS] = "SELECT step, n, id, direction, state, started, ended, data FROM attempt "
+                         "WHERE job = ?1 AND (step, n) > (?2, ?3) ORDER BY step, n LIMIT ?4",
         [SQL_ATTEMPT_NEWEST] = "SELECT max(n) FROM attempt WHERE job = ?1 AND step = ?2",
         [SQL_ATTEMPT_ONE] = "SELECT n FROM attempt WHERE job = ?1 AND step = ?2 AND n = ?3",
         [SQL_EVENT_ADD] = "INSERT INTO event (job, seq, time, type, step, attempt, who, data) "

@@ -95,6 +95,11 @@ _must_check_ int store_steps(Store *s, int64_t job, StepRowFunc func, void *user
 /* Array of event objects as the API gives them; job 0: of all jobs, after the global id. */
 _must_check_ int store_events(Store *s, int64_t job, int64_t after, unsigned limit, json_t **ret,
                               Error *reterr);
+/* A page of a job's attempts, by step id and number, behind (`step`, `n`); "" and 0: from the first.
+ */
+typedef int (*AttemptRowFunc)(void *userdata, const AttemptRow *row);
+_must_check_ int store_attempts(Store *s, int64_t job, const char *step, unsigned n, unsigned limit,
+                                AttemptRowFunc func, void *userdata, Error *reterr);
 /* The newest attempt of a step (n 0) or that one: its number; -ENOENT. */
 _must_check_ int store_attempt_find(Store *s, int64_t job, const char *step, unsigned n,
                                     unsigned *ret_n, Error *reterr);
