@@ -9,22 +9,23 @@
 
 /* A verb whose body holds nothing but the reason. */
 static int decide_simply(Ctl *ctl, const char *verb, int (*reason)(Ctl *ctl, json_t *body),
-                         const char *words) {
+                         Response *ret) {
         json_auto_t *body = json_object();
-        _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
+        _cleanup_response_ Response job = RESPONSE_INIT;
         int r;
 
         r = pick_job(ctl, args_word(ctl->args, 0), &job);
         if (r == 0)
                 r = reason(ctl, body);
-        if (r == 0)
-                r = decide(ctl, get_int(job.json, "id"), verb, body, &after);
-        return r > 0 ? r : decided(ctl, &after, words);
+        return r > 0 ? r : decide(ctl, get_int(job.json, "id"), verb, body, ret);
 }
 
 int cmd_cancel(Ctl *ctl) {
-        int r = decide_simply(ctl, "cancel", add_reason, "cancelled");
+        _cleanup_response_ Response after = RESPONSE_INIT;
+        int r = decide_simply(ctl, "cancel", add_reason, &after);
 
+        if (r == 0)
+                r = decided(ctl, &after, "cancelled");
         /* Going back is what was asked for. */
         return r == EXIT_ROLLED_BACK ? EXIT_AS_ASKED : r;
 }
@@ -98,6 +99,31 @@ static void put_difference(const Screen *s, const json_t *before, const json_t *
         }
 }
 
+/* And in which steps: the journal has it. A journal that cannot be read keeps nobody from going on.
+ */
+static void put_steps_changed(Ctl *ctl, const json_t *before, const json_t *after) {
+        _cleanup_response_ Response page = RESPONSE_INIT;
+        json_t *event, *entry;
+        size_t i, k;
+
+        if (streq0(get_text(before, "sha256"), get_text(after, "sha256")) ||
+            ctl_get(ctl, &page, "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=20",
+                    get_int(after, "id"), get_int(before, "version")) > 0)
+                return;
+        json_array_foreach (json_object_get(page.json, "events"), i, event) {
+                const json_t *data = json_object_get(event, "data");
+
+                if (!streq0(get_text(event, "type"), "plan_changed"))
+                        continue;
+                json_array_foreach (json_object_get(data, "differences"), k, entry) {
+                        _cleanup_free_ char *to = value_text(json_object_get(entry, "to"));
+
+                        put(ctl->out, PLAIN, "%s  %s -> %s\n", step_of(entry),
+                            get_text(entry, "key"), to ? to : "(nothing)");
+                }
+        }
+}
+
 int cmd_retry(Ctl *ctl) {
         json_auto_t *body = json_object();
         _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
@@ -110,8 +136,10 @@ int cmd_retry(Ctl *ctl) {
                 r = decide(ctl, get_int(job.json, "id"), "retry", body, &after);
         if (r > 0)
                 return r;
-        if (!ctl->json)
+        if (!ctl->json) {
                 put_difference(ctl->out, job.json, after.json);
+                put_steps_changed(ctl, job.json, after.json);
+        }
         return decided(ctl, &after, "trying again");
 }
 
@@ -131,9 +159,19 @@ int cmd_skip(Ctl *ctl) {
 }
 
 int cmd_abandon(Ctl *ctl) {
-        return decide_simply(ctl, "abandon", need_reason, "left as it is");
+        _cleanup_response_ Response after = RESPONSE_INIT;
+        int r = decide_simply(ctl, "abandon", need_reason, &after);
+
+        if (r == 0)
+                r = decided(ctl, &after, "left as it is");
+        if (r == 0 && !ctl->json)
+                put_back(ctl->out, after.json);
+        return r;
 }
 
 int cmd_finalise(Ctl *ctl) {
-        return decide_simply(ctl, "finalise", add_reason, "the way back is closed");
+        _cleanup_response_ Response after = RESPONSE_INIT;
+        int r = decide_simply(ctl, "finalise", add_reason, &after);
+
+        return r > 0 ? r : decided(ctl, &after, "the way back is closed");
 }

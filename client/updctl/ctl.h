@@ -69,6 +69,7 @@ void put_steps(const Screen *s, const json_t *job);
 void put_steps_within(const Screen *s, const json_t *job, int rows);
 void put_waits(const Screen *s, const json_t *job);
 void put_failure(const Screen *s, const json_t *job);
+void put_back(const Screen *s, const json_t *job);
 void put_checks(const Screen *s, const json_t *step, bool only_bad);
 void put_next(const Screen *s, const json_t *job);
 void put_strategy(const Screen *s, const json_t *strategy);

@@ -135,16 +135,6 @@ static int ask_questions(Follow *f) {
         return 0;
 }
 
-static void put_left_steps(const Screen *s, const json_t *job) {
-        json_t *step;
-        size_t i;
-
-        json_array_foreach (json_object_get(job, "steps"), i, step)
-                if (get_text(step, "left"))
-                        put(s, PLAIN, "  left as is: %s (%s)\n", step_of(step),
-                            get_text(step, "left"));
-}
-
 static void put_end(Follow *f) {
         const json_t *job = f->last.json, *way = json_object_get(job, "way_back");
         const StateLook *look = state_look(get_text(job, "state"));
@@ -170,9 +160,8 @@ static void put_end(Follow *f) {
                             when ? when : "", f->id);
                 put_text(s, 2, "", PLAIN, line ? line : "");
         }
-        if (!json_is_object(json_object_get(job, "failure")))
-                put_left_steps(s, job);
         put_failure(s, job);
+        put_back(s, job);
         put_next(s, job);
 }
 

@@ -33,17 +33,75 @@ static void put_names(const Screen *s, const char *label, const json_t *names) {
                 put_text(s, 2, padded, PLAIN, text);
 }
 
-static void put_left(const Screen *s, const json_t *left) {
+/* One line each: the step, and what is to be said of it. */
+static void put_entries(const Screen *s, const char *label, const json_t *entries, const char *key,
+                        Style style) {
+        _cleanup_free_ char *padded = strf("%-12s ", label);
         json_t *entry;
         size_t i;
 
-        json_array_foreach ((json_t *) left, i, entry) {
-                const char *why = get_text(entry, "why");
+        json_array_foreach ((json_t *) entries, i, entry) {
+                const char *said = get_text(entry, key);
                 _cleanup_free_ char *text =
-                        strf("%s%s%s", step_of(entry), why ? ": " : "", why ? why : "");
+                        strf("%s%s%s", step_of(entry), said ? ": " : "", said ? said : "");
 
-                put_text(s, 2, i == 0 ? "left as is   " : "             ", PLAIN, text ? text : "");
+                put_text(s, 2, i == 0 && padded ? padded : "             ", style,
+                         text ? text : "");
         }
+}
+
+static void put_undone(const Screen *s, const json_t *entries) {
+        json_auto_t *names = json_array();
+        json_t *entry;
+        size_t i;
+
+        json_array_foreach ((json_t *) entries, i, entry)
+                (void) json_array_append_new(names, json_string(step_of(entry)));
+        put_names(s, "undone", names);
+}
+
+/* Where the way back stands, also of a job that went back because it was asked to. */
+void put_back(const Screen *s, const json_t *job) {
+        const json_t *back = json_object_get(job, "back");
+        const json_t *failure = json_object_get(job, "failure");
+
+        if (!back) {
+                put_names(s, "undone", json_object_get(failure, "undone"));
+                put_entries(s, "left as is", json_object_get(failure, "left"), "why", PLAIN);
+                put_names(s, "still to undo", json_object_get(failure, "pending_undo"));
+                return;
+        }
+        if (!failure && json_array_size(json_object_get(back, "undone")) +
+                                        json_array_size(json_object_get(back, "left")) +
+                                        json_array_size(json_object_get(back, "pending")) >
+                                0)
+                put(s, PLAIN, "\nthe way back, strategy %s\n", get_text(back, "strategy"));
+        put_undone(s, json_object_get(back, "undone"));
+        put_entries(s, "left as is", json_object_get(back, "left"), "why", PLAIN);
+        put_entries(s, "not undone", json_object_get(back, "pending"), "what", WARN);
+}
+
+/* How far an undo of several steps came. */
+static void put_list(const Screen *s, const json_t *list) {
+        const char *failed = get_text(list, "failed");
+
+        if (json_is_object(list))
+                put(s, PLAIN, "  of its %" PRId64 " steps %" PRId64 " %s done%s%s%s\n",
+                    get_int(list, "of"), get_int(list, "done"),
+                    get_int(list, "done") == 1 ? "is" : "are", failed ? ", " : "",
+                    failed ? failed : "", failed ? " failed" : "");
+}
+
+static void put_cause(const Screen *s, const json_t *cause) {
+        const char *message = get_text(cause, "message"), *hint = get_text(cause, "hint");
+        _cleanup_free_ char *text = NULL;
+
+        if (!json_is_object(cause))
+                return;
+        text = strf("%s failed: %s", step_of(cause), message ? message : "");
+        put_text(s, 2, "went back because ", PLAIN, text ? text : "");
+        if (hint)
+                put_text(s, 2, "hint: ", WARN, hint);
 }
 
 static bool any_bad_check(const json_t *step) {
@@ -82,6 +140,7 @@ void put_failure(const Screen *s, const json_t *job) {
         if (!json_is_object(failure))
                 return;
         put_failure_head(s, failure, any_bad_check(row));
+        put_list(s, json_object_get(failure, "list"));
         put_checks(s, row, true);
         put_tail(s, "last lines of", step ? step_of(failure) : "",
                  json_object_get(failure, "tail"));
@@ -89,21 +148,29 @@ void put_failure(const Screen *s, const json_t *job) {
                 put_tail(s, "log of service", service, lines);
         if (hint)
                 put_text(s, 2, "hint: ", WARN, hint);
+        put_cause(s, json_object_get(failure, "cause"));
         put_names(s, "runs now", json_object_get(failure, "running"));
-        put_names(s, "undone", json_object_get(failure, "undone"));
-        put_left(s, json_object_get(failure, "left"));
-        put_names(s, "still to undo", json_object_get(failure, "pending_undo"));
 }
 
 /* The commands that the daemon names; for an undisturbed job, what may be asked of it now. */
 void put_next(const Screen *s, const json_t *job) {
-        const json_t *next = json_object_get(json_object_get(job, "failure"), "next");
+        const json_t *failure = json_object_get(job, "failure");
+        const json_t *next = json_object_get(failure, "next");
+        const json_t *choices = json_object_get(failure, "choices");
         json_t *command;
         size_t i;
 
         if (json_array_size(next) == 0)
                 return;
         put(s, PLAIN, "\nwhat you can do now\n");
+        json_array_foreach ((json_t *) choices, i, command) {
+                const char *does = get_text(command, "does");
+
+                put(s, NOTE, "  %s\n", get_text(command, "command"));
+                put_text(s, 6, "", DIM, does ? does : "");
+        }
+        if (json_array_size(choices) > 0)
+                return;
         json_array_foreach ((json_t *) next, i, command)
                 put(s, NOTE, "  %s\n", json_string_value(command));
 }

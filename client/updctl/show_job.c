@@ -235,5 +235,6 @@ void put_job(Ctl *ctl, const Screen *s, const json_t *job) {
                 put_waits(s, job);
         }
         put_failure(s, job);
+        put_back(s, job);
         put_next(s, job);
 }

@@ -27,6 +27,7 @@
  *             carried out in order; the first that fails ends the attempt. One op for a do; an undo
  *             that the plan writes may have several. cwd, env, user have the group's and plan's
  *             merged in.
+ *    "from"?: N,               the first N ops were done by an earlier attempt: not again
  *    "verify": [CHECK],        after the ops, direction do only
  *    "probe": [CHECK],         direction probe: instead of ops
  *    "overrides": [NAME],      checks with that `override` name may fail; the failure is recorded
@@ -39,7 +40,7 @@
  *   {"id", "n", "state": "done"|"failed"|"interrupted", "phase": "do"|"verify"|"undo"|"probe",
  *    "reason"?: "exit"|"signal"|"timeout"|"check"|"stopped"|"error"|"spawn",
  *    "error"?: {"type","message","hint"?,"details"?}, "exit"?, "signal"?,
- *    "op"?: index of the failed op, "started", "ended": wall ms,
+ *    "op"?: index of the failed op, "ops"?: how many there are, "op_id"?: its id, "started", "ended": wall ms,
  *    "rusage": {"user_us","system_us","maxrss_kib"}, "outputs": {…},
  *    "checks"?: [{"name","check","ok","message"?,"hint"?,"warn"?,"overridden"?}],
  *    "tail": [last 20 lines of the log], "log_bytes", "log_dropped",

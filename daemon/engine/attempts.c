@@ -67,9 +67,13 @@ static int secret_missing(Job *job, unsigned idx, Direction direction, const jso
                           Error *reterr) {
         _cleanup_free_ char *list = json_dumps(names, JSON_COMPACT);
 
-        if (direction == DIRECTION_UNDO || job->def->steps[idx].phase == PHASE_HOOK)
-                return error_set(reterr, ENOENT, "missing-secret", "Secrets are missing: %s",
+        if (direction == DIRECTION_UNDO || job->def->steps[idx].phase == PHASE_THEN ||
+            job->def->steps[idx].phase == PHASE_HOOK) {
+                (void) error_set(reterr, ENOENT, "missing-secret", "Secrets are missing: %s",
                                  list ? list : "?");
+                error_detail(reterr, "secrets", json_incref((json_t *) names));
+                return -ENOENT;
+        }
         if (wait_find_step(job, "missing-secret", job->def->steps[idx].id))
                 return 1;
         return wait_open(job, "missing-secret", (int) idx, 0,
@@ -82,7 +86,10 @@ static int secret_missing(Job *job, unsigned idx, Direction direction, const jso
 /* Numbers the attempt. On failure the caller drops the job's copy or puts the number back. */
 static int attempt_number(Job *job, unsigned idx, Direction direction) {
         StepState *s = &job->steps[idx];
+        int r = job_attempt_pass(job, idx);
 
+        if (r < 0)
+                return r;
         s->attempts++;
         s->direction = (uint8_t) direction;
         return id128_random(s->id);
@@ -153,6 +160,21 @@ static const char *result_message(const json_t *result) {
         return args_text(json_object_get(result, "error"), "message", "it failed");
 }
 
+void undo_failure_note(Job *job, unsigned idx) {
+        json_t *before = json_object_get(job->facts, "failure");
+
+        /* Why it went back at all is still asked for. */
+        if (streq0(args_text(before, "direction", NULL), "do"))
+                job_fact(job, "cause", json_incref(before));
+        job_fact(job, "failure",
+                 json_pack("{s:s, s:s}", "step", job->def->steps[idx].id, "direction", "undo"));
+}
+
+void undo_failure_settle(Job *job) {
+        job_fact(job, "failure", json_incref(json_object_get(job->facts, "cause")));
+        job_fact(job, "cause", NULL);
+}
+
 static int undo_failed(Job *job, unsigned idx, const json_t *result) {
         int r = job_step_move(job, idx, STEP_EVENT_UNDO_FAIL);
 
@@ -160,9 +182,15 @@ static int undo_failed(Job *job, unsigned idx, const json_t *result) {
                 return r;
         job_tell(job, "step_undo_failed", (int) idx, NULL,
                  json_pack("{s:s}", "message", result_message(result)));
-        job_fact(job, "failure",
-                 json_pack("{s:s, s:s}", "step", job->def->steps[idx].id, "direction", "undo"));
+        undo_failure_note(job, idx);
         return 0;
+}
+
+/* Of a result that was made just now, and is nobody else's yet. */
+static void put_details(Job *job, unsigned idx, const Error *error) {
+        if (error->details)
+                (void) json_object_set(json_object_get(job->steps[idx].result, "error"), "details",
+                                       error->details);
 }
 
 int attempt_try(Turn *t, Job *job, unsigned idx, Direction direction) {
@@ -175,12 +203,14 @@ int attempt_try(Turn *t, Job *job, unsigned idx, Direction direction) {
                 return r;
         if (direction != DIRECTION_UNDO) {
                 step_fail(job, idx, error.type, error.message, error.hint);
+                put_details(job, idx, &error);
                 return 1;
         }
         result = json_pack("{s:s, s:s, s:o}", "state", "failed", "phase", "undo", "error",
                            error_json(error.type, error.message, error.hint));
         json_decref(job->steps[idx].result);
         job->steps[idx].result = json_incref(result);
+        put_details(job, idx, &error);
         return undo_failed(job, idx, result) < 0 ? -EPERM : 1;
 }
 
@@ -255,6 +285,7 @@ static int do_failed(Job *job, unsigned idx, const json_t *result) {
         r = job_step_move(job, idx, STEP_EVENT_FAIL);
         if (r < 0)
                 return r;
+        list_done_note(job, idx, result);
         s->order = ++job->next_order;
         job_tell(job, "step_failed", (int) idx, NULL,
                  json_pack("{s:s, s:s*}", "message", result_message(result), "phase",
@@ -353,8 +384,10 @@ static int undo_ended(Turn *t, Job *job, unsigned idx, const json_t *result, boo
                          json_pack("{s:s}", "direction", "undo"));
                 return attempt_try(t, job, idx, DIRECTION_UNDO);
         }
-        if (!streq0(args_text(result, "state", NULL), "done"))
+        if (!streq0(args_text(result, "state", NULL), "done")) {
+                list_done_note(job, idx, result);
                 return undo_failed(job, idx, result);
+        }
         r = job_step_move(job, idx, STEP_EVENT_UNDO_SUCCEED);
         job_tell(job, "step_undone", (int) idx, NULL, NULL);
         return r;

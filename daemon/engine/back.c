@@ -39,9 +39,9 @@ int back_begin(Turn *t, Job *job, JobEvent event, const char *strategy, const ch
         return r;
 }
 
-static void leave(Job *job, unsigned idx, const char *why) {
+void step_leave(Job *job, unsigned idx, const char *why, const char *who) {
         job_step_note(job, idx, "left", json_string(why));
-        job_tell(job, "step_left", (int) idx, NULL, json_pack("{s:s}", "why", why));
+        job_tell(job, "step_left", (int) idx, who, json_pack("{s:s}", "why", why));
 }
 
 /* Deals with a step that needs no attempt. 1 it is dealt with, 0 it needs one. */
@@ -52,17 +52,17 @@ static int undo_silently(Job *job, unsigned idx, const json_t *strategy) {
 
         if (strategy_keeps(job, strategy, idx)) {
                 why = strf("kept by strategy %s", args_text(job->facts, "strategy", "full"));
-                leave(job, idx, why ? why : "kept");
+                step_leave(job, idx, why ? why : "kept", NULL);
                 return 1;
         }
         if (json_is_string(undo)) {
-                leave(job, idx, "undo: none");
+                step_leave(job, idx, "undo: none", NULL);
                 return 1;
         }
         if (json_is_array(undo) || verb_undo(def->norm) == UNDO_KNOWN)
                 return 0;
         if (verb_undo(def->norm) == UNDO_SAY && def->class == VERB_ACTION) {
-                leave(job, idx, "it has no undo");
+                step_leave(job, idx, "it has no undo", NULL);
                 return 1;
         }
         return job_step_move(job, idx, STEP_EVENT_LEAVE) < 0 ? -EPERM : 1;
@@ -86,13 +86,10 @@ static int then_advance(Turn *t, Job *job, const char *name) {
                 r = attempt_try(t, job, (unsigned) idx, DIRECTION_DO);
                 if (r < 0)
                         return r;
-                if (r > 0 && s->status == STEP_PENDING)
-                        step_fail(job, (unsigned) idx, "missing-secret", "A secret is missing",
-                                  NULL);
                 return r > 0 ? 0 : job_step_move(job, (unsigned) idx, STEP_EVENT_BEGIN);
         case STEP_FAILED:
         case STEP_INTERRUPTED:
-                job_fact(job, "failure", json_pack("{s:s, s:s}", "step", id, "direction", "undo"));
+                undo_failure_note(job, (unsigned) idx);
                 return job_enter(t, job, JOB_EVENT_UNDO_FAILED);
         default: return 0;
         }

@@ -3,16 +3,24 @@
  * retry with other inputs or another plan: what has begun stays as it was, what has not may change,
  * and the difference goes into the journal. The failed step itself may change, but not its verb:
  * its undo record was written by that verb.
+ *
+ * A step's undo is something of its own: it may change until it has been done, for it has not begun
+ * before that. One that failed may change too, or whoever is stuck could mend nothing; only leaving
+ * it out is not a change but a `skip`, which wants a reason.
  */
 #include "api/args.h"
 #include "daemon/engine/internal.h"
 #include "daemon/plan/expand.h"
+
+#define DIFFERENCE_MAX 2000 /* bytes of a value that the journal shows */
+#define DIFFERENCES_MAX 100
 
 typedef struct Replan {
         const Job *job;
         const JobDef *from, *to;
         json_t *changed_inputs; /* {"in.name": {"from","to"}} */
         json_t *faults, *added, *removed, *changed;
+        json_t *differences; /* [{"step","key","from"?,"to"?}]: what changed in steps that stay */
 } Replan;
 
 static void replan_done(Replan *p) {
@@ -21,6 +29,7 @@ static void replan_done(Replan *p) {
         json_decref(p->added);
         json_decref(p->removed);
         json_decref(p->changed);
+        json_decref(p->differences);
 }
 
 static void fault(Replan *p, const char *step, const char *message) {
@@ -62,13 +71,55 @@ static int inputs_compare(Replan *p) {
         return 0;
 }
 
-/* A group that is under way may get other members behind those that have begun. */
+/* What a step does: without its undo, and without the members of a group, because one that is
+ * under way may get others behind those that have begun. */
 static json_t *without_members(const json_t *norm) {
-        json_t *copy = json_deep_copy(norm);
+        json_t *copy = norm_plain(norm);
 
         if (json_object_get(json_object_get(copy, "args"), "steps"))
                 (void) json_object_del(json_object_get(copy, "args"), "steps");
+        (void) json_object_del(copy, "undo");
         return copy;
+}
+
+/* A value that is too long for the journal is left out; both plans are kept under their hashes. */
+static void difference(Replan *p, const char *step, const char *key, const json_t *from,
+                       const json_t *to) {
+        _cleanup_free_ char *a = from ? json_dumps(from, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+        _cleanup_free_ char *b = to ? json_dumps(to, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+        json_t *entry = json_pack("{s:s, s:s}", "step", step, "key", key);
+
+        if (json_array_size(p->differences) >= DIFFERENCES_MAX) {
+                json_decref(entry);
+                return;
+        }
+        if (a && strlen(a) <= DIFFERENCE_MAX)
+                (void) json_object_set(entry, "from", (json_t *) from);
+        if (b && strlen(b) <= DIFFERENCE_MAX)
+                (void) json_object_set(entry, "to", (json_t *) to);
+        (void) json_array_append_new(p->differences, entry);
+}
+
+/* Key by key, the verb's fields one by one. */
+static void differences_add(Replan *p, const char *step, const char *prefix, const json_t *from,
+                            const json_t *to) {
+        json_auto_t *keys = json_object();
+        json_t *none;
+        const char *key;
+
+        (void) json_object_update(keys, (json_t *) from);
+        (void) json_object_update(keys, (json_t *) to);
+        json_object_foreach (keys, key, none) {
+                const json_t *a = json_object_get(from, key), *b = json_object_get(to, key);
+                _cleanup_free_ char *name = strf("%s%s", prefix, key);
+
+                if (json_equal(a, b) || (!*prefix && streq(key, "id")))
+                        continue;
+                if (streq(key, "args") && !*prefix)
+                        differences_add(p, step, "args.", a, b);
+                else if (name && !(streq(key, "steps") && *prefix && json_is_array(a)))
+                        difference(p, step, name, a, b);
+        }
 }
 
 static bool keeps_surroundings(const Replan *p, const json_t *from, const json_t *to) {
@@ -97,6 +148,29 @@ static bool surroundings_same(const Replan *p, int old, int new) {
         }
 }
 
+static bool undoes(const json_t *undo, const json_t *norm) {
+        return undo ? json_is_array(undo)
+                    : verb_undo(norm) == UNDO_KNOWN || verb_undo(norm) == UNDO_MEMBERS;
+}
+
+/* 1: the undo is another one. */
+static int undo_compare(Replan *p, unsigned old, unsigned new) {
+        const StepDef *a = &p->from->steps[old], *b = &p->to->steps[new];
+        json_auto_t *from = norm_plain(json_object_get(a->norm, "undo"));
+        json_auto_t *to = norm_plain(json_object_get(b->norm, "undo"));
+        const StepState *s = &p->job->steps[old];
+
+        if (json_equal(from, to) && !(from && uses_changed_input(p, from)))
+                return 0;
+        if (s->begun && s->status == STEP_UNDONE)
+                fault(p, a->id, "its undo is over and cannot change any more");
+        else if (s->begun && undoes(from, a->norm) && !undoes(to, b->norm))
+                fault(p, a->id,
+                      "the step has begun and cannot lose its undo; a failed undo is left out by a "
+                      "skip, with a reason");
+        return 1;
+}
+
 static void step_compare(Replan *p, unsigned old, unsigned new) {
         const StepDef *a = &p->from->steps[old], *b = &p->to->steps[new];
         const StepState *s = &p->job->steps[old];
@@ -104,8 +178,12 @@ static void step_compare(Replan *p, unsigned old, unsigned new) {
         bool same = json_equal(norm_a, norm_b) && !uses_changed_input(p, norm_a) &&
                     (a->class != VERB_ACTION || surroundings_same(p, (int) old, (int) new));
 
-        if (!same)
+        if (undo_compare(p, old, new) > 0 || !same) {
+                json_auto_t *plain_a = norm_plain(a->norm), *plain_b = norm_plain(b->norm);
+
                 (void) json_array_append_new(p->changed, json_string(a->id));
+                differences_add(p, a->id, "", plain_a, plain_b);
+        }
         if (!s->begun || same || (a->phase != PHASE_MAIN && a->phase != PHASE_FINALISE))
                 return;
         if (s->status != STEP_FAILED && s->status != STEP_INTERRUPTED &&
@@ -129,8 +207,12 @@ static void steps_compare(Replan *p) {
                         continue;
                 }
                 step_compare(p, i, (unsigned) new);
-                if (!p->job->steps[i].begun)
+                if (!p->job->steps[i].begun) {
+                        if (new < last)
+                                fault(p, def->id,
+                                      "a step cannot be moved before one that has begun");
                         continue;
+                }
                 if (new < last)
                         fault(p, def->id, "the order of steps that have begun cannot change");
                 last = MAX(last, new);
@@ -143,6 +225,36 @@ static void steps_compare(Replan *p) {
                         fault(p, p->to->steps[i].id,
                               "a step cannot be added before one that has begun");
         }
+}
+
+/* The way back that is under way was chosen by its name. */
+static void strategy_compare(Replan *p) {
+        const char *name = args_text(p->job->facts, "strategy", NULL);
+        const json_t *rollbacks = json_object_get(p->to->plan->norm, "rollbacks");
+
+        if (name && !streq(name, "full") && !json_object_get(rollbacks, name))
+                fault(p, name, "the job goes back with this strategy: it cannot be removed");
+}
+
+/* Sections of the plan beside its steps. Caller owns. */
+static json_t *sections_changed(const Replan *p) {
+        static const char *const apart[] = {"steps", "finalise", "checks"};
+        json_auto_t *keys = json_object();
+        json_t *list = json_array(), *none;
+        const char *key;
+
+        (void) json_object_update(keys, p->from->plan->norm);
+        (void) json_object_update(keys, p->to->plan->norm);
+        json_object_foreach (keys, key, none) {
+                bool skip = false;
+
+                for (size_t i = 0; i < ELEMENTSOF(apart); i++)
+                        skip |= streq(key, apart[i]);
+                if (!skip && !json_equal(json_object_get(p->from->plan->norm, key),
+                                         json_object_get(p->to->plan->norm, key)))
+                        (void) json_array_append_new(list, json_string(key));
+        }
+        return list;
 }
 
 static int make_def(const Job *job, const Call *call, JobDef **ret, Error *reterr) {
@@ -224,6 +336,7 @@ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
                 .added = json_array(),
                 .removed = json_array(),
                 .changed = json_array(),
+                .differences = json_array(),
         };
         _cleanup_(job_def_unrefp) JobDef *to = NULL;
         int r;
@@ -231,7 +344,8 @@ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
         if (!json_object_get(call->body, "document") &&
             json_object_size(json_object_get(call->body, "inputs")) == 0)
                 return take_secrets(b, job, job->def->plan, call, reterr);
-        if (!p.changed_inputs || !p.faults || !p.added || !p.removed || !p.changed)
+        if (!p.changed_inputs || !p.faults || !p.added || !p.removed || !p.changed ||
+            !p.differences)
                 return error_oom(reterr);
         r = make_def(job, call, &to, reterr);
         if (r < 0)
@@ -240,6 +354,7 @@ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
         if (inputs_compare(&p) < 0)
                 return error_oom(reterr);
         steps_compare(&p);
+        strategy_compare(&p);
         if (json_array_size(p.faults) > 0) {
                 r = error_set(reterr, EPERM, "plan-changed-begun",
                               "Only what has not begun may change");
@@ -250,8 +365,12 @@ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
         if (r < 0)
                 return r;
         job_tell(job, "plan_changed", -1, call->who,
-                 json_pack("{s:s, s:s, s:O, s:O, s:O, s:O}", "from", job->def->plan->sha256, "to",
-                           to->plan->sha256, "inputs", p.changed_inputs, "added", p.added,
-                           "removed", p.removed, "changed", p.changed));
+                 json_pack("{s:s, s:s, s:O, s:O, s:O, s:O, s:O, s:o}", "from",
+                           job->def->plan->sha256, "to", to->plan->sha256, "inputs",
+                           p.changed_inputs, "added", p.added, "removed", p.removed, "changed",
+                           p.changed, "differences", p.differences, "sections",
+                           sections_changed(&p)));
+        if (json_object_size(p.changed_inputs) > 0)
+                lists_forget(job);
         return take_over(job, to) < 0 ? error_oom(reterr) : 0;
 }

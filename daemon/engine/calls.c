@@ -299,19 +299,22 @@ static int failed_undo(const Job *job) {
 }
 
 static int stuck_retry(Batch *b, Job *job, Call *call, Reply *reply) {
-        const json_t *secrets = json_object_get(call->body, "secrets");
         int idx = failed_undo(job), r;
 
         if (idx < 0)
                 return refuse_now(job, "retry", &reply->error);
-        r = secrets_known(job->def->plan, secrets, &reply->error);
-        if (r >= 0)
-                r = secrets_keep(b->turn.state_dir, job->id, secrets, &reply->error);
+        r = call_replan(b, job, call, &reply->error);
         if (r < 0)
                 return r;
+        /* Another plan may have numbered its steps in another way. */
+        idx = failed_undo(job);
+        if (idx < 0)
+                return refuse_now(job, "retry", &reply->error);
         job_tell(job, "decided", idx, call->who,
-                 json_pack("{s:s}", "decided", "the undo is tried again"));
+                 json_pack("{s:s, s:s*}", "decided", "the failed undo is tried again", "reason",
+                           args_text(call->body, "reason", NULL)));
         job_fact(job, "decided", json_string("the failed undo is tried again"));
+        undo_failure_settle(job);
         if (job->def->steps[idx].phase == PHASE_THEN)
                 r = job_step_move(job, (unsigned) idx, STEP_EVENT_AGAIN);
         else {
@@ -380,8 +383,9 @@ static int stuck_skip(Batch *b, Job *job, Call *call, Reply *reply) {
         why = strf("skipped by %s: %s", call->who, args_text(call->body, "reason", ""));
         if (!why)
                 return error_oom(&reply->error);
-        job_step_note(job, (unsigned) idx, "left", json_string(why));
-        job_tell(job, "step_left", idx, call->who, json_pack("{s:s}", "why", why));
+        step_leave(job, (unsigned) idx, why, call->who);
+        job_fact(job, "decided", json_string("the failed undo is left as it is"));
+        undo_failure_settle(job);
         r = job_step_move(job, (unsigned) idx,
                           job->def->steps[idx].phase == PHASE_THEN ? STEP_EVENT_PASS_OVER
                                                                    : STEP_EVENT_LEAVE);
@@ -423,6 +427,27 @@ static int call_skip(Batch *b, Job *job, Call *call, Reply *reply) {
         return job_enter(&b->turn, job, JOB_EVENT_SKIP);
 }
 
+/* What has not been undone stays as it is, and is named. */
+static void leave_all(Job *job, const char *why, const char *who) {
+        json_auto_t *back = job_back(job);
+        const json_t *strategy = NULL;
+        json_t *entry;
+        size_t i;
+
+        if (strategy_find(job, args_text(back, "strategy", "full"), &strategy) < 0)
+                strategy = NULL;
+        for (unsigned k = 0; k < job->def->n_steps; k++)
+                if (job->def->steps[k].phase == PHASE_MAIN && job->steps[k].begun &&
+                    job->steps[k].status != STEP_UNDONE && strategy_keeps(job, strategy, k))
+                        step_leave(job, k, "kept by the strategy", NULL);
+        json_array_foreach (json_object_get(back, "pending"), i, entry) {
+                int idx = job_def_find(job->def, args_text(entry, "step", ""));
+
+                if (idx >= 0)
+                        step_leave(job, (unsigned) idx, why, who);
+        }
+}
+
 static int call_abandon(Batch *b, Job *job, Call *call, Reply *reply) {
         _cleanup_free_ char *why = NULL;
         int r;
@@ -438,6 +463,7 @@ static int call_abandon(Batch *b, Job *job, Call *call, Reply *reply) {
         job_fact(job, "decided", json_string(why));
         job_tell(job, "decided", -1, call->who, json_pack("{s:s}", "decided", why));
         waits_close_all(job, "the job is abandoned");
+        leave_all(job, why, call->who);
         return job_enter(&b->turn, job, JOB_EVENT_ABANDON);
 }
 

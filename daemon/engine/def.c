@@ -207,6 +207,35 @@ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr) {
         return 0;
 }
 
+/* "run-2", where the plan gave no id. */
+static bool id_is_made_up(const json_t *step) {
+        const char *verb = args_text(step, "verb", NULL), *id = args_text(step, "id", NULL);
+        size_t n = verb ? strlen(verb) : 0;
+
+        return verb && id && startswith(id, verb) && id[n] == '-' && id[n + 1] &&
+               !id[n + 1 + strspn(id + n + 1, "0123456789")];
+}
+
+static void drop_ids(json_t *value) {
+        const char *key;
+        json_t *item;
+        size_t i;
+
+        if (id_is_made_up(value))
+                (void) json_object_del(value, "id");
+        json_object_foreach (value, key, item)
+                drop_ids(item);
+        json_array_foreach (value, i, item)
+                drop_ids(item);
+}
+
+json_t *norm_plain(const json_t *norm) {
+        json_t *copy = json_deep_copy(norm);
+
+        drop_ids(copy);
+        return copy;
+}
+
 JobDef *job_def_ref(JobDef *def) {
         def->n_ref++;
         return def;

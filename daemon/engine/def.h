@@ -49,6 +49,10 @@ JobDef *job_def_ref(JobDef *def);
 void job_def_unref(JobDef *def);
 DEFINE_CLEANUP(JobDef *, job_def_unref)
 
+/* A copy of a normal form, or a list of such, without the ids that the plan room made up: what
+ * stands elsewhere in a plan may number them in another way. Caller owns; NULL: out of memory. */
+json_t *norm_plain(const json_t *norm);
+
 /* The step's index, or -ENOENT. */
 int job_def_find(const JobDef *def, const char *id);
 /* Half-open range of a phase's steps. */

@@ -18,7 +18,7 @@ static json_t *hook_event(const Job *job, const char *event) {
                 args_text(job->def->plan->norm, "plan", ""), "target", job->def->target, "state",
                 job_state_to_text(job->state), "title", job->def->title, "waits", job_waits(job),
                 "decided", json_object_get(job->facts, "decided"));
-        json_t *failure = data ? job_failure(job) : NULL;
+        json_t *failure = data ? job_failure(job) : NULL, *back = data ? job_back(job) : NULL;
         char time[TIME_TEXT_MAX];
 
         if (!data)
@@ -26,6 +26,8 @@ static json_t *hook_event(const Job *job, const char *event) {
         (void) json_put(data, "time", json_string(time_format(now_wall_ms(), time)));
         if (failure)
                 (void) json_put(data, "failure", failure);
+        if (back)
+                (void) json_put(data, "back", back);
         return data;
 }
 

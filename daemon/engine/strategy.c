@@ -211,8 +211,7 @@ static json_t *lost_view(const Job *job, const json_t *strategy) {
                       : NULL;
 }
 
-/* Undo steps in the order in which they would run. */
-static json_t *undo_view(const Job *job, const json_t *strategy) {
+json_t *strategy_pending(const Job *job, const json_t *strategy) {
         json_t *list = json_array();
         unsigned below = UINT32_MAX;
 
@@ -244,7 +243,7 @@ static json_t *undo_view(const Job *job, const json_t *strategy) {
 static int strategy_view(const Job *job, const char *name, const json_t *strategy, json_t *list) {
         _cleanup_free_ char *loses = strategy_loses(job, name);
         json_t *view = json_pack("{s:s, s:s, s:o}", "name", name, "loses", loses ? loses : "",
-                                 "undo", undo_view(job, strategy));
+                                 "undo", strategy_pending(job, strategy));
         json_t *lost = lost_view(job, strategy);
         static const char *const keys[] = {"situations", "keep", "type"};
 

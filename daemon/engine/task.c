@@ -489,6 +489,8 @@ int task_build(const Turn *t, const Job *job, unsigned idx, Direction direction,
                 r = own_add(&b, idx, "do", reterr);
         }
         if (r >= 0)
+                r = list_from(job, idx, direction, task, reterr);
+        if (r >= 0)
                 r = checks_build(&b, idx, direction, task, reterr);
         if (r >= 0)
                 r = limits_build(&b, idx, task, reterr);

@@ -71,6 +71,15 @@ _must_check_ int secrets_known(const Plan *plan, const json_t *given, Error *ret
 _must_check_ int secrets_keep(const char *state_dir, int64_t job, const json_t *values,
                               Error *reterr);
 
+/* ---- lists.c ---- */
+/* Remembers how many entries of a written undo or a `then` were done when the next one failed. */
+void list_done_note(Job *job, unsigned idx, const json_t *result);
+/* Puts into the task from where on its list is to be carried out. */
+_must_check_ int list_from(const Job *job, unsigned idx, Direction direction, json_t *task,
+                           Error *reterr);
+/* All lists begin anew: what they expand to may be another. */
+void lists_forget(Job *job);
+
 /* ---- strategy.c ---- */
 typedef struct Choice {
         const char *strategy; /* borrowed name, or NULL: hold */
@@ -90,6 +99,8 @@ bool strategy_loses_data(const Job *job, const char *name);
 bool strategy_keeps(const Job *job, const json_t *strategy, unsigned idx);
 /* The next step to undo, or -ENOENT; `strategy` may be NULL. */
 int strategy_next(const Job *job, const json_t *strategy);
+/* Array of {"step","title"?,"what"}: what the strategy still undoes, in its order. */
+json_t *strategy_pending(const Job *job, const json_t *strategy);
 /* Array for the API's "strategies". */
 _must_check_ int strategies_view(const Turn *t, const Job *job, json_t **ret);
 
@@ -105,6 +116,8 @@ _must_check_ int back_advance(Turn *t, Job *job, Error *reterr);
 /* Sets out on the way back: closes waits, fixes the strategy. */
 _must_check_ int back_begin(Turn *t, Job *job, JobEvent event, const char *strategy,
                             const char *why, const char *who);
+/* The step stays as it is; this names it, in the job and in its journal. `who` may be NULL. */
+void step_leave(Job *job, unsigned idx, const char *why, const char *who);
 /* Records one attempt and lets it begin after the commit. 0 begun; 1 a wait was opened instead (a
  * secret is missing); -errno it cannot begin, and nothing has changed. */
 _must_check_ int attempt_begin(Turn *t, Job *job, unsigned idx, Direction direction, Error *reterr);
@@ -112,6 +125,10 @@ _must_check_ int attempt_begin(Turn *t, Job *job, unsigned idx, Direction direct
 _must_check_ int attempt_try(Turn *t, Job *job, unsigned idx, Direction direction);
 /* An attempt's end; `result` NULL: claimed and dead without one. Borrowed. */
 _must_check_ int attempt_ended(Turn *t, Job *job, unsigned idx, const json_t *result);
+/* The job's failure is now that of the step's undo; one of the way forward becomes its cause. */
+void undo_failure_note(Job *job, unsigned idx);
+/* A person has dealt with the failed undo: what is left of the failure is its cause, if any. */
+void undo_failure_settle(Job *job);
 void attempt_stop(Turn *t, Job *job, unsigned idx);
 void step_fail(Job *job, unsigned idx, const char *type, const char *message, const char *hint);
 void step_succeed(Job *job, unsigned idx, json_t *outputs);
@@ -143,5 +160,10 @@ _must_check_ int job_view_short(const Job *job, json_t **ret);
 json_t *job_waits(const Job *job);
 /* Array of the verbs allowed now. */
 json_t *job_actions(const Job *job);
+/* ---- view-failure.c ---- */
 /* The failure as the API tells it, NULL when there is none. */
 json_t *job_failure(const Job *job);
+/* Where the way back stands, NULL for a job that has not gone back. */
+json_t *job_back(const Job *job);
+/* Array of {"command","does"}: what can be typed next. */
+json_t *job_choices(const Job *job);

@@ -147,162 +147,6 @@ json_t *job_actions(const Job *job) {
         return list;
 }
 
-/* Services that are believed to run now, from what stop and start steps said they did. */
-static json_t *running_now(const Job *job) {
-        json_auto_t *set = json_object();
-        json_t *list = json_array(), *name;
-        unsigned last = 0;
-        const char *key;
-        size_t n;
-
-        for (;;) {
-                int next = -1;
-                const StepState *s;
-                bool stop, undone;
-                json_t *names;
-
-                for (unsigned i = 0; i < job->def->n_steps; i++)
-                        if (job->steps[i].order > last &&
-                            (next < 0 || job->steps[i].order < job->steps[next].order))
-                                next = (int) i;
-                if (next < 0)
-                        break;
-                s = &job->steps[next];
-                last = s->order;
-                stop = streq(args_text(job->def->steps[next].norm, "verb", ""), "stop");
-                undone = s->status == STEP_UNDONE;
-                names = json_object_get(s->outputs, stop ? "ran" : "started");
-                json_array_foreach (names, n, name) {
-                        if (!json_is_string(name))
-                                continue;
-                        if (stop == undone)
-                                (void) json_object_set_new(set, json_string_value(name),
-                                                           json_true());
-                        else
-                                (void) json_object_del(set, json_string_value(name));
-                }
-        }
-        json_object_foreach (set, key, name) {
-                (void) json_array_append_new(list, json_string(key));
-        }
-        return list;
-}
-
-static void undo_lists(const Job *job, json_t *failure) {
-        json_t *undone = json_array(), *left = json_array(), *pending = json_array();
-
-        for (unsigned i = 0; i < job->def->n_steps; i++) {
-                const StepDef *def = &job->def->steps[i];
-                const StepState *s = &job->steps[i];
-                json_t *why = json_object_get(s->more, "left");
-
-                if (def->phase != PHASE_MAIN || !s->begun || def->class == VERB_GROUP)
-                        continue;
-                if (why)
-                        (void) json_array_append_new(
-                                left, json_pack("{s:s, s:O}", "step", def->id, "why", why));
-                else if (s->status == STEP_UNDONE && s->direction == DIRECTION_UNDO)
-                        (void) json_array_append_new(undone, json_string(def->id));
-                else if (s->status != STEP_UNDONE &&
-                         (job->state == JOB_STUCK || job->state == JOB_ROLLING_BACK))
-                        (void) json_array_append_new(pending, json_string(def->id));
-        }
-        (void) json_put(failure, "undone", undone);
-        (void) json_put(failure, "left", left);
-        (void) json_put(failure, "pending_undo", pending);
-}
-
-/* Inputs that are not the plan's defaults, so that the line does the same when it is typed. */
-static char *start_again(const Job *job) {
-        char *line = strf("updctl start %s", args_text(job->def->plan->norm, "plan", ""));
-        json_t *declared = json_object_get(job->def->plan->norm, "inputs"), *value;
-        const char *name;
-
-        json_object_foreach (job->def->inputs, name, value) {
-                json_t *fallback = json_object_get(json_object_get(declared, name), "default");
-                _cleanup_free_ char *text = json_is_string(value)
-                                                    ? strdup(json_string_value(value))
-                                                    : json_dumps(value, JSON_ENCODE_ANY);
-                bool plain = text && !text[strcspn(text, " \t\n'\"\\$`!*?[]{}()<>|&;#~")];
-                char *longer;
-
-                if (!line || !text || json_equal(value, fallback))
-                        continue;
-                longer = strf("%s -i %s%s=%s%s", line, plain ? "" : "'", name, text,
-                              plain ? "" : "'");
-                free(line);
-                line = longer;
-        }
-        return line;
-}
-
-static json_t *next_commands(const Job *job) {
-        json_auto_t *list = job_actions(job);
-        json_t *next = json_array(), *verb;
-        long long id = job->id;
-        size_t i;
-
-        json_array_foreach (list, i, verb) {
-                const char *word = json_string_value(verb);
-                bool reason = streq0(word, "skip") || streq0(word, "abandon");
-                _cleanup_free_ char *line = NULL;
-
-                if (!word)
-                        continue;
-                line = strf("updctl %s %lld%s", word, id, reason ? " --reason TEXT" : "");
-                if (line && !streq(word, "cancel") && !streq(word, "finalise"))
-                        (void) json_array_append_new(next, json_string(line));
-        }
-        if (json_array_size(next) == 0) {
-                _cleanup_free_ char *line = strf("updctl events %lld", id);
-                _cleanup_free_ char *again = start_again(job);
-
-                if (line)
-                        (void) json_array_append_new(next, json_string(line));
-                if (again && job_state_is_end(job->state))
-                        (void) json_array_append_new(next, json_string(again));
-        }
-        return next;
-}
-
-/* For checks that refuse, all of them are told, one a line. */
-static const char *failure_message(const json_t *result) {
-        return args_text(json_object_get(result, "error"), "message", "it failed");
-}
-
-json_t *job_failure(const Job *job) {
-        json_t *fact = json_object_get(job->facts, "failure"), *failure, *result, *tail;
-        int idx = fact ? job_def_find(job->def, args_text(fact, "step", "")) : -1;
-        json_t *services;
-
-        if (idx < 0)
-                return NULL;
-        /* What failed on the way forward is kept when its undo has a result of its own. */
-        result = json_object_get(job->steps[idx].more, "failed");
-        if (!result || streq0(args_text(fact, "direction", NULL), "undo"))
-                result = job->steps[idx].result;
-        tail = json_object_get(result, "tail");
-        services = json_object_get(result, "services");
-        failure =
-                json_pack("{s:O, s:O, s:s, s:s, s:O*, s:O*}", "step", json_object_get(fact, "step"),
-                          "direction", json_object_get(fact, "direction"), "phase",
-                          args_text(result, "phase", "do"), "message", failure_message(result),
-                          "tail", tail, "services", services);
-        if (!failure)
-                return NULL;
-        if (args_text(result, "hint", args_text(json_object_get(result, "error"), "hint", NULL)))
-                (void) json_put(failure, "hint",
-                                json_string(args_text(
-                                        result, "hint",
-                                        args_text(json_object_get(result, "error"), "hint", ""))));
-        if (streq0(args_text(result, "state", NULL), "interrupted"))
-                (void) json_put(failure, "interrupted", json_true());
-        (void) json_put(failure, "running", running_now(job));
-        undo_lists(job, failure);
-        (void) json_put(failure, "next", next_commands(job));
-        return failure;
-}
-
 static json_t *way_back_view(const Job *job) {
         json_t *view = json_pack("{s:b}", "open", job->way_back_open);
 
@@ -329,7 +173,7 @@ static json_t *head_view(const Job *job) {
 int job_view(const Turn *t, const Job *job, json_t **ret) {
         static const char *const facts[] = {"labels", "overrides", "strategy", "decided"};
         json_auto_t *view = head_view(job);
-        json_t *failure, *strategies = NULL, *actions;
+        json_t *failure, *back, *strategies = NULL, *actions;
 
         if (!view)
                 return -ENOMEM;
@@ -354,6 +198,9 @@ int job_view(const Turn *t, const Job *job, json_t **ret) {
         failure = job_failure(job);
         if (failure)
                 (void) json_put(view, "failure", failure);
+        back = job_back(job);
+        if (back)
+                (void) json_put(view, "back", back);
         *ret = TAKE(view);
         return 0;
 }

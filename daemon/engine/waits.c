@@ -190,9 +190,12 @@ static int gate_missed(Turn *t, Job *job, json_t *wait) {
                 return job_enter(t, job, JOB_EVENT_RESUME);
         }
         if (streq(on_timeout, "hold")) {
-                job_fact(job, "decided",
-                         json_string("the deadline has passed; the gate stays open as the plan "
-                                     "says (on_timeout: hold)"));
+                static const char held[] =
+                        "the deadline has passed; the gate stays open as the plan "
+                        "says (on_timeout: hold)";
+
+                job_fact(job, "decided", json_string(held));
+                job_tell(job, "decided", idx, NULL, json_pack("{s:s}", "decided", held));
                 hooks_queue(job, "waiting");
                 return 0;
         }

@@ -89,7 +89,8 @@ static void put_timeout(json_t *out, const Result *result) {
 
 /* The worker's own account of a failure. */
 static void put_end(json_t *out, const json_t *end) {
-        static const char *const keys[] = {"error", "reason", "exit", "signal", "op"};
+        static const char *const keys[] = {"error", "reason", "exit", "signal",
+                                           "op",    "ops",    "op_id"};
 
         for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
                 json_t *value = json_object_get(end, keys[i]);

@@ -183,12 +183,20 @@ static int run_op(Step *s, const json_t *op, Error *reterr) {
 }
 
 static int run_ops(Step *s, size_t *ret_failed, Error *reterr) {
+        const json_t *ops = json_object_get(s->task, "ops");
+        json_int_t from = json_integer_value(json_object_get(s->task, "from"));
         json_t *op;
         size_t i;
 
-        json_array_foreach (json_object_get(s->task, "ops"), i, op) {
+        if (from > 0)
+                step_log(s,
+                         "updd: %lld of %zu were done by an earlier attempt and are not repeated",
+                         (long long) from, json_array_size(ops));
+        json_array_foreach ((json_t *) ops, i, op) {
                 int r;
 
+                if ((json_int_t) i < from)
+                        continue;
                 *ret_failed = i;
                 if (step_stopping(s))
                         return error_set(reterr, ECANCELED, "stopped", "Stopped");
@@ -246,6 +254,17 @@ static json_t *error_json(int r, const Error *error) {
         return TAKE(out);
 }
 
+/* Which op failed, and of how many. */
+static void put_op(const Step *s, size_t failed, json_t *end) {
+        const json_t *ops = json_object_get(s->task, "ops");
+        json_t *id = json_object_get(json_array_get(ops, failed), "id");
+
+        (void) json_put(end, "op", json_integer((json_int_t) failed));
+        (void) json_put(end, "ops", json_integer((json_int_t) json_array_size(ops)));
+        if (id)
+                (void) json_object_set(end, "op_id", id);
+}
+
 static void tell_end(Step *s, int r, size_t failed, const Error *error) {
         json_t *end = json_pack("{s:b}", "ok", r >= 0);
 
@@ -253,7 +272,7 @@ static void tell_end(Step *s, int r, size_t failed, const Error *error) {
                 (void) json_put(end, "error", error_json(r, error));
                 (void) json_put(end, "reason", json_string(failure_reason(s, r, error)));
                 if (failed != SIZE_MAX)
-                        (void) json_put(end, "op", json_integer((json_int_t) failed));
+                        put_op(s, failed, end);
                 if (s->exit >= 0)
                         (void) json_put(end, "exit", json_integer(s->exit));
                 if (s->signal > 0)

@@ -165,6 +165,7 @@ def test_what_has_begun_keeps_its_folder_so_that_its_undo_finds_it(updd, tiny, h
 
 def test_odd_changes_of_the_plan_are_refused_and_change_nothing(updd, tiny):
     a, b, c = tiny.act("a"), tiny.fail("b"), tiny.act("c")
+    named = {"id": "n", "run": ["true"], "undo": {"id": "n-back", "run": ["true"]}}
 
     def plan(*steps):
         return tiny.plan(*steps, plan="odd", on_failure={"default": "hold"})
@@ -172,7 +173,7 @@ def test_odd_changes_of_the_plan_are_refused_and_change_nothing(updd, tiny):
     wait = updd.wait_open(job, "retry-or-skip", "b")
     version = updd.job(job)["version"]
     for steps in ((b, a, c), (b, c), (c, a, b), (tiny.act("new"), a, b, c), (a, tiny.act("n"), b, c),
-                  ({**a, "undo": "none"}, b, c), (a, tiny.look("b"), c), (a, c)):
+                  ({**a, "undo": "none"}, b, c), (named, a, b, c), (a, tiny.look("b"), c), (a, c)):
         updd.refuse(409, "plan-changed-begun", "POST", f"/v1/jobs/{job}/retry",
                     {"wait": wait["id"], "document": json.dumps(plan(*steps))})
     assert updd.job(job)["version"] == version
