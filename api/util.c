@@ -28,30 +28,74 @@ char *path_join(const char *dir, const char *name) {
         return strf("%s%s%s", dir, dir[n - 1] == '/' ? "" : "/", name);
 }
 
+/* Opens the folder that holds `path`, so that a rename in it can be made durable. */
+static int open_parent(int dirfd, const char *path) {
+        _cleanup_free_ char *dir = strdup(path);
+        char *slash;
+        int fd;
+
+        if (!dir)
+                return -ENOMEM;
+        slash = strrchr(dir, '/');
+        if (!slash)
+                fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        else {
+                slash[slash == dir ? 1 : 0] = '\0';
+                fd = openat(dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        }
+        return fd < 0 ? -errno : fd;
+}
+
+/* A parent that may be entered but not read is not ours to sync. */
+static int folder_make(const char *path, unsigned mode, bool durable) {
+        _cleanup_close_ int parent = -EBADF;
+
+        if (mkdir(path, (mode_t) mode) < 0 && errno != EEXIST)
+                return -errno;
+        if (!durable)
+                return 0;
+        parent = open_parent(AT_FDCWD, path);
+        if (parent < 0)
+                return parent == -EACCES ? 0 : parent;
+        return fsync(parent) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+static int folders_make(char *path, unsigned mode, bool durable) {
+        int r;
+
+        for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+                path[n - 1] = '\0';
+        /* Mostly only the last one is missing: the way there is walked when it is not. */
+        r = folder_make(path, mode, durable);
+        if (r != -ENOENT)
+                return r;
+
+        for (char *p = path + 1; *p; p++) {
+                if (*p != '/')
+                        continue;
+                *p = '\0';
+                r = folder_make(path, mode, durable && access(path, F_OK) < 0);
+                if (r < 0)
+                        return r;
+                *p = '/';
+        }
+        return folder_make(path, mode, durable);
+}
+
 int mkdir_parents(const char *path, unsigned mode) {
         _cleanup_free_ char *copy = strdup(path);
 
         if (!copy)
                 return -ENOMEM;
-        if (isempty(copy))
-                return -EINVAL;
-        /* Mostly only the last one is missing: the way there is walked when it is not. */
-        if (mkdir(copy, (mode_t) mode) == 0 || errno == EEXIST)
-                return 0;
-        if (errno != ENOENT)
-                return -errno;
+        return isempty(copy) ? -EINVAL : folders_make(copy, mode, false);
+}
 
-        for (char *p = copy + 1; *p; p++) {
-                if (*p != '/')
-                        continue;
-                *p = '\0';
-                if (mkdir(copy, (mode_t) mode) < 0 && errno != EEXIST)
-                        return -errno;
-                *p = '/';
-        }
-        if (mkdir(copy, (mode_t) mode) < 0 && errno != EEXIST)
-                return -errno;
-        return 0;
+int mkdir_durable(const char *path, unsigned mode) {
+        _cleanup_free_ char *copy = strdup(path);
+
+        if (!copy)
+                return -ENOMEM;
+        return isempty(copy) ? -EINVAL : folders_make(copy, mode, true);
 }
 
 int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_size) {
@@ -106,24 +150,6 @@ int write_all(int fd, const void *data, size_t size) {
                 size -= (size_t) n;
         }
         return 0;
-}
-
-/* Opens the folder that holds `path`, so that a rename in it can be made durable. */
-static int open_parent(int dirfd, const char *path) {
-        _cleanup_free_ char *dir = strdup(path);
-        char *slash;
-        int fd;
-
-        if (!dir)
-                return -ENOMEM;
-        slash = strrchr(dir, '/');
-        if (!slash)
-                fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        else {
-                slash[slash == dir ? 1 : 0] = '\0';
-                fd = openat(dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        }
-        return fd < 0 ? -errno : fd;
 }
 
 static int write_durably(int dirfd, const char *path, const void *data, size_t size,

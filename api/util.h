@@ -96,6 +96,10 @@ _must_check_ char *path_join(const char *dir, const char *name);
 /* Creates `path` and its missing parents, the new ones with `mode`. 0 or -errno. */
 int mkdir_parents(const char *path, unsigned mode);
 
+/* The same, and when it returns they are on disk: a folder's name is durable only once the folder
+ * that it stands in was synced. */
+int mkdir_durable(const char *path, unsigned mode);
+
 /* Reads a whole file of at most `max` bytes (-EFBIG beyond), relative to `dirfd`. The text gets a
  * terminating NUL that `ret_size` does not count. The caller frees *ret. */
 _must_check_ int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_size);
