@@ -102,7 +102,7 @@ static int start_engine(sd_event *event, const Config *config, Engine **ret, Err
         };
         int r;
 
-        r = mkdir_parents(config->state_dir, 0700);
+        r = mkdir_durable(config->state_dir, 0700);
         if (r < 0)
                 return error_set(reterr, -r, "bad-config", "cannot make %s: %s", config->state_dir,
                                  strerror(-r));

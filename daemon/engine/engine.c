@@ -39,6 +39,16 @@ static int take_lock(Engine *e, Error *reterr) {
         return 0;
 }
 
+/* Before the first attempt: its claim syncs no folder above this one. */
+static int make_jobs_folder(Engine *e, Error *reterr) {
+        _cleanup_free_ char *path = path_join(e->state_dir, "jobs");
+        int r = path ? mkdir_durable(path, 0700) : -ENOMEM;
+
+        return r < 0 ? error_set(reterr, -r, "bad-config", "Cannot make %s/jobs: %s", e->state_dir,
+                                 strerror(-r))
+                     : 0;
+}
+
 static int load_job(void *userdata, const JobRow *row) {
         _cleanup_error_ Error error = ERROR_INIT;
         _cleanup_job_ Job *job = NULL;
@@ -181,6 +191,8 @@ int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error 
                 return error_set(reterr, -r, "internal", "Cannot watch %s: %s", e->state_dir,
                                  strerror(-r));
         r = take_lock(e, reterr);
+        if (r >= 0)
+                r = make_jobs_folder(e, reterr);
         if (r >= 0)
                 r = store_open(e->state_dir, &e->store, reterr);
         if (r >= 0)

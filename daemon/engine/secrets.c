@@ -236,7 +236,7 @@ int secrets_keep(const char *state_dir, int64_t job, const json_t *values, Error
                 return error_oom(reterr);
         if (json_object_size(values) == 0)
                 return 0;
-        r = mkdir_parents(dir, 0700);
+        r = mkdir_durable(dir, 0700);
         json_object_foreach ((json_t *) values, name, value) {
                 _cleanup_free_ char *path = strf("%s/%s", dir, name);
 

@@ -18,7 +18,7 @@ static int held_path(Step *s, const char *kind, const char *name, bool make, cha
                 if (*p == '/')
                         *p = '_';
         if (make) {
-                r = mkdir_parents(dir, 0700);
+                r = mkdir_durable(dir, 0700);
                 if (r < 0)
                         return error_set(reterr, -r, "write-failed", "Cannot make %s: %s", dir,
                                          strerror(-r));

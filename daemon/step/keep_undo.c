@@ -212,7 +212,10 @@ static int put_back_dir(Step *s, const char *kept, const char *path, const struc
             chmod(path, st->st_mode & 07777) < 0 || utimensat(AT_FDCWD, path, when, 0) < 0)
                 return error_set(reterr, errno, "write-failed",
                                  "Cannot set owner and mode of %s: %s", path, strerror(errno));
-        return 0;
+        r = parent_sync(path);
+        return r < 0 ? error_set(reterr, -r, "write-failed", "Cannot sync the folder above %s: %s",
+                                 path, strerror(-r))
+                     : 0;
 }
 
 static int put_back(Step *s, const char *kept, const char *path, Error *reterr) {
@@ -260,7 +263,7 @@ static int parents_exist(Step *s, const char *path, Error *reterr) {
         if (!dir || stat(dir, &st) == 0)
                 return 0;
         step_log(s, "The folder %s is gone; it is made again", dir);
-        r = mkdir_parents(dir, 0755);
+        r = mkdir_durable(dir, 0755);
         return r < 0 ? error_set(reterr, -r, "write-failed", "Cannot make the folder %s: %s", dir,
                                  strerror(-r))
                      : 0;
@@ -299,7 +302,9 @@ static int undo_moved(Step *s, const json_t *entry, Error *reterr) {
 static int undo_parent(Step *s, const json_t *entry, Error *reterr) {
         const char *path = args_text(entry, "path", "");
 
-        if (rmdir(path) == 0 || errno == ENOENT)
+        if (rmdir(path) == 0)
+                return MIN(parent_sync(path), 0);
+        if (errno == ENOENT)
                 return 0;
         if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
                 step_log(s, "The folder %s is left: others use it by now", path);

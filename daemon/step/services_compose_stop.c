@@ -106,7 +106,7 @@ static int keep_rendering(Step *s, Service *v, Project *p, bool needed, json_t *
         path = dir ? strf("%s/rendering.yml", dir) : NULL;
         if (!path || json_put(entry, "rendering", json_string(path)) < 0)
                 return error_oom(reterr);
-        r = mkdir_parents(dir, 0700);
+        r = mkdir_durable(dir, 0700);
         if (r < 0)
                 return error_set(reterr, -r, "write-failed", "Cannot make %s: %s", dir,
                                  strerror(-r));

@@ -147,7 +147,7 @@ int step_output_secret(Step *s, const char *key, const char *value) {
         r = worker_mask(s, value);
         if (r < 0)
                 return r;
-        r = mkdir_parents(dir, 0700);
+        r = mkdir_durable(dir, 0700);
         if (r < 0)
                 return r;
         r = file_write_atomic(AT_FDCWD, path, value, strlen(value), 0600);

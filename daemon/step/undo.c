@@ -54,7 +54,7 @@ static int record_open(const char *dir, const char *path, int *ret) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        r = mkdir_parents(dir, 0700);
+        r = access(dir, F_OK) == 0 ? 0 : mkdir_durable(dir, 0700);
         if (r < 0)
                 return r;
         fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -139,9 +139,7 @@ int step_kept_dir(Step *s, const char **ret, Error *reterr) {
 
         if (!kept)
                 return error_oom(reterr);
-        r = mkdir_parents(kept, 0700);
-        if (r >= 0)
-                r = sync_folder(step_record_dir(s));
+        r = mkdir_durable(kept, 0700);
         if (r < 0)
                 return record_fault(reterr, kept, r);
         free(s->kept);

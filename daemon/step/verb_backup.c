@@ -72,7 +72,7 @@ static int set_begin(Set *b, Error *reterr) {
         if (r < 0)
                 return r;
         b->parts = json_array();
-        r = mkdir_parents(b->to, 0700);
+        r = mkdir_durable(b->to, 0700);
         if (r >= 0)
                 r = remove_tree(b->dir);
         if (r >= 0 && mkdir(b->dir, 0700) < 0)

@@ -236,7 +236,7 @@ static int restore_files(Restore *o, const json_t *part, const char *place, Erro
 
         if (!file)
                 return error_oom(reterr);
-        r = streq(place, "/") ? 0 : mkdir_parents(place, 0755);
+        r = streq(place, "/") ? 0 : mkdir_durable(place, 0755);
         if (r < 0)
                 return error_set(reterr, -r, "write-failed", "Cannot make the folder %s: %s", place,
                                  strerror(-r));
