@@ -2,6 +2,7 @@
 /* Running git: see daemon/step/git.h. */
 #include "daemon/step/git.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 
 #define GIT_OUT_MAX (16U * 1024 * 1024)
@@ -14,9 +15,9 @@ void repo_done(Repo *g) {
 /* The plan names the repository, so whose it is has been decided; the identity serves for the
  * commits that hold local changes. */
 static json_t *argv_begin(const char *dir) {
-        return json_pack("[sssssssssss]", "git", "-C", dir, "-c", "safe.directory=*", "-c",
+        return json_pack("[sssssssssssss]", "git", "-C", dir, "-c", "safe.directory=*", "-c",
                          "user.name=updd", "-c", "user.email=updd@localhost", "-c",
-                         "advice.detachedHead=false");
+                         "advice.detachedHead=false", "-c", "core.fsync=all");
 }
 
 static int repo_exec(const Repo *g, va_list ap, ExecResult *ret, Error *reterr) {
@@ -94,6 +95,16 @@ int repo_try(const Repo *g, char **ret_out, ...) {
                 *ret_out = TAKE(result.out);
         }
         return result.exit < 0 ? 128 : result.exit;
+}
+
+int repo_sync(const Repo *g, const char *path, Error *reterr) {
+        const char *dir = path ? path : g->dir;
+        _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0 || syncfs(fd) < 0)
+                return error_set(reterr, errno, "write-failed", "Cannot sync %s: %s", dir,
+                                 strerror(errno));
+        return 0;
 }
 
 /* Names that git tells count from the top of the tree. A bare repository has none. */

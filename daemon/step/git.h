@@ -35,5 +35,8 @@ _must_check_ int repo_checkout(const Repo *g, const char *commit, Error *reterr)
 _must_check_ int repo_in_the_way(const Repo *g, const char *commit, json_t **ret, Error *reterr);
 /* Removes the folders of `commit` that are empty, as git does with those that it empties. */
 void repo_remove_empty(const Repo *g, const char *commit);
+/* Makes what git has done durable: by itself it leaves the files of a tree to the kernel. `path`: of
+ * the tree, NULL the repository's own. */
+_must_check_ int repo_sync(const Repo *g, const char *path, Error *reterr);
 /* Removes lock files that a killed git has left. Only after an attempt that was interrupted. */
 _must_check_ int repo_unlock(const Repo *g);

@@ -73,6 +73,9 @@ static int record_head(const Repo *g, const char *to, const char *dirty, Error *
                 r = refuse_dirty(g, changes, reterr);
         if (r >= 0)
                 r = stash(g, ref, &held, reterr);
+        /* The local changes stand in that commit alone once the new one is checked out. */
+        if (r >= 0)
+                r = repo_sync(g, NULL, reterr);
         if (r < 0)
                 return r;
         return step_undo_note(g->step,

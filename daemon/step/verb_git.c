@@ -41,8 +41,8 @@ static int add_worktree(const Repo *g, const char *path, const char *commit, Err
                 (void) remove_tree(path);
                 (void) repo_try(g, NULL, "worktree", "prune", NULL);
         }
-        return repo_git(g, NULL, reterr, "worktree", "add", "--quiet", "--detach", path, commit,
-                        NULL);
+        r = repo_git(g, NULL, reterr, "worktree", "add", "--quiet", "--detach", path, commit, NULL);
+        return r < 0 ? r : repo_sync(g, path, reterr);
 }
 
 static int tell(const Repo *g, const char *old, const char *commit, const char *path) {
@@ -108,7 +108,10 @@ static int begin(const Repo *g, Error *reterr) {
 
 static int end(const Repo *g, int r, Error *reterr) {
         _cleanup_error_ Error e = ERROR_INIT;
-        int q = step_undo_note(g->step, json_pack("{ss}", "undo", "git-ended"), &e);
+        int q = repo_sync(g, NULL, &e);
+
+        if (q >= 0)
+                q = step_undo_note(g->step, json_pack("{ss}", "undo", "git-ended"), &e);
 
         if (r < 0 || q >= 0)
                 return r;
