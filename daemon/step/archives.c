@@ -2,6 +2,7 @@
 /* Reading archives: see daemon/step/archives.h. Packing: archives_pack.c. */
 #include "daemon/step/archives.h"
 #include "daemon/step/archives_digest.h"
+#include "daemon/step/files.h"
 #include "daemon/step/keep.h"
 
 #include <archive.h>
@@ -136,15 +137,10 @@ static int copy_data(Step *s, struct archive *from, struct archive *to, const ch
         return r == ARCHIVE_EOF ? 0 : broken(from, file, reterr);
 }
 
-static int extract_one(Step *s, struct archive *a, struct archive *disk, struct archive_entry *e,
-                       const char *file, Error *reterr) {
-        const char *link = archive_entry_hardlink(e);
-        int r = name_check(archive_entry_pathname(e), file, reterr);
+static int unpack_entry(Step *s, struct archive *a, struct archive *disk, struct archive_entry *e,
+                        const char *file, Error *reterr) {
+        int r;
 
-        if (r >= 0 && link)
-                r = name_check(link, file, reterr);
-        if (r < 0)
-                return r;
         if (archive_write_header(disk, e) < ARCHIVE_WARN)
                 return error_set(reterr, archive_errno(disk) ? archive_errno(disk) : EIO,
                                  "write-failed", "Cannot unpack '%s' of %s: %s",
@@ -159,11 +155,55 @@ static int extract_one(Step *s, struct archive *a, struct archive *disk, struct 
         return 0;
 }
 
+/* beside(), as whoever takes the file back will look for it, seen from the folder `into`. */
+static char *name_beside(const char *into, const char *name) {
+        _cleanup_free_ char *path = path_join(into, startswith(name, "./") ? name + 2 : name);
+        _cleanup_free_ char *temporary = path ? beside(path, "") : NULL;
+        const char *slash = strrchr(name, '/');
+        int folder = slash ? (int) (slash - name) + 1 : 0;
+
+        return temporary ? strf("%.*s%s", folder, name, strrchr(temporary, '/') + 1) : NULL;
+}
+
+/* A file grows under a name of its own, always the same, and appears when it is whole: what a killed
+ * attempt leaves is written over by the next. (libarchive's own way leaves names that nobody knows.)
+ */
+static int unpack_file(Step *s, struct archive *a, struct archive *disk, struct archive_entry *e,
+                       const char *file, const char *into, Error *reterr) {
+        _cleanup_free_ char *name = strdup(archive_entry_pathname(e));
+        _cleanup_free_ char *temporary = name ? name_beside(into, name) : NULL;
+        int r;
+
+        if (!temporary)
+                return error_oom(reterr);
+        archive_entry_copy_pathname(e, temporary);
+        r = unpack_entry(s, a, disk, e, file, reterr);
+        if (r >= 0 && rename(temporary, name) < 0)
+                r = error_set(reterr, errno, "write-failed", "Cannot unpack '%s' of %s: %s", name,
+                              file, strerror(errno));
+        if (r < 0)
+                (void) unlink(temporary);
+        return r;
+}
+
+static int extract_one(Step *s, struct archive *a, struct archive *disk, struct archive_entry *e,
+                       const char *file, const char *into, Error *reterr) {
+        const char *link = archive_entry_hardlink(e);
+        int r = name_check(archive_entry_pathname(e), file, reterr);
+
+        if (r >= 0 && link)
+                r = name_check(link, file, reterr);
+        if (r < 0)
+                return r;
+        if (archive_entry_filetype(e) == AE_IFREG && !link)
+                return unpack_file(s, a, disk, e, file, into, reterr);
+        return unpack_entry(s, a, disk, e, file, reterr);
+}
+
 static struct archive *disk_new(unsigned flags) {
         struct archive *disk = archive_write_disk_new();
         int how = ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
-                  ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS |
-                  ARCHIVE_EXTRACT_SAFE_WRITES;
+                  ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS;
 
         if (!disk)
                 return NULL;
@@ -185,7 +225,8 @@ static int make_room(Step *s, struct archive_entry *e, Error *reterr) {
         return keep_aside(s, name, false, "is in the way and goes", reterr);
 }
 
-static int extract_here(Step *s, const char *file, unsigned flags, Error *reterr) {
+static int extract_here(Step *s, const char *file, const char *into, unsigned flags,
+                        Error *reterr) {
         _cleanup_(archive_read_freep) struct archive *a = NULL;
         _cleanup_(archive_write_freep) struct archive *disk = disk_new(flags);
         struct archive_entry *e;
@@ -203,7 +244,7 @@ static int extract_here(Step *s, const char *file, unsigned flags, Error *reterr
                 if (r >= 0 && (flags & EXTRACT_REPLACE))
                         r = make_room(s, e, reterr);
                 if (r >= 0)
-                        r = extract_one(s, a, disk, e, file, reterr);
+                        r = extract_one(s, a, disk, e, file, into, reterr);
                 if (r < 0)
                         return r;
         }
@@ -227,7 +268,7 @@ int archive_extract(Step *s, const char *file, const char *into, unsigned flags,
         if (dir < 0 || fchdir(dir) < 0)
                 return error_set(reterr, errno, "write-failed", "Cannot unpack into %s: %s", into,
                                  strerror(errno));
-        r = extract_here(s, path, flags, reterr);
+        r = extract_here(s, path, into, flags, reterr);
         if (r >= 0 && syncfs(dir) < 0)
                 r = error_set(reterr, errno, "write-failed", "Cannot write to %s: %s", into,
                               strerror(errno));
