@@ -93,15 +93,28 @@ def acknowledged_is_there(updd, acknowledged):
 
 
 def attempts(state, job, step="*", direction=None, claimed=True):
-    """The task.json of a job's attempts, by place; `claimed`: only what an updd-step claimed."""
+    """The task.json of a job's attempts, by place; `claimed`: only what an updd-step claimed. A power
+    cut may take the task of a claimed attempt, which nobody reads again: it may have been any."""
     found = []
-    for file in sorted((state / "jobs" / str(job)).glob(f"{step}/*/task.json")):
-        task = read(file)
-        claim = read(file.parent / "claim")
-        if direction in (None, task.get("direction")) and \
+    for folder in sorted((state / "jobs" / str(job)).glob(f"{step}/[0-9]*")):
+        claim = read(folder / "claim")
+        task = task_of(folder, claim)
+        if not task:
+            continue
+        if (direction is None or task["direction"] in (None, direction)) and \
                 (not claimed or claim and claim.get("by") != "daemon"):
-            found.append((file.parent, task))
+            found.append((folder, task))
     return found
+
+
+def task_of(folder, claim):
+    try:
+        task = read(folder / "task.json")
+    except ValueError:
+        task = {}
+    if task or not claim:
+        return task
+    return {"id": claim["id"], "step": folder.parent.name, "n": int(folder.name), "direction": None}
 
 
 def read(file):
