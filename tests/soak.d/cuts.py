@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""Power cuts: jobs that are recorded once, and the disks that are left behind points of it."""
+import shutil
+
+import powercut
+
+HELP = "start updd on N disks that a power cut left"
+A_RECORD = 100  # disks; then the job is recorded anew, for no two records are the same
+
+
+def soak(count, folder, seed):
+    figures = {"disks": 0, "jobs": 0, "records": 0, "violations": 0}
+    names = sorted(powercut.JOBS)
+    for n in range(0, count, A_RECORD):
+        name, lap = names[n // A_RECORD % len(names)], seed + n // A_RECORD
+        place = folder / f"{n}-{name}"
+        record = powercut.Record(place, name)
+        cuts = record.cuts(min(A_RECORD, count - n), lap)
+        wrong = record.try_all(cuts)
+        figures["disks"] += len(cuts)
+        figures["jobs"] += 1 + len(cuts)
+        figures["records"] += len(record.records)
+        figures["violations"] += len(wrong)
+        if wrong:
+            (place / "violations").write_text(f"seed {lap}\n" + "\n\n".join(wrong) + "\n")
+        else:
+            shutil.rmtree(place)
+    return figures
