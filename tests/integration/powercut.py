@@ -119,17 +119,18 @@ class Person(Daemon):
         self.state = state
         self.calls = []       # (method, path, body, headers, Answer), of each answer, in order
         self.asked = {}       # how often each request was made
+        self.log, self.environment = None, {}
 
     def api(self, method, path, body=None, key=None):
         if method == "POST":
-            what = json.dumps([path, {k: v for k, v in (body or {}).items() if k != "wait"}])
+            what = asked(path, body)
             self.asked[what] = self.asked.get(what, 0) + 1
             key = key or str(uuid.uuid5(uuid.NAMESPACE_URL, f"{what} {self.asked[what]}"))
         try:
             return super().api(method, path, body, key)
         except Refused as e:
             # The same decision at another wait than the one that the cut swallowed.
-            if e.answer.status != 422 or not key:
+            if not e.answer.body["type"].endswith(":idempotency-key-reused"):
                 raise
             return super().api(method, path, body, uuid.uuid4().hex)
 
@@ -138,52 +139,76 @@ class Person(Daemon):
         self.calls.append((method, path, body, headers, answer))
         return answer
 
-    def acknowledged(self, answers):
-        """What was accepted among the first so many answers, as the rules want it."""
-        return [c[1:] for c in self.calls[:answers] if c[0] == "POST" and c[4].status < 400]
+    def start(self, **environment):
+        return super().start(**self.environment, **environment)
 
-
-class Recorded(Person):
-    """Everything that it and its steps do below a folder is written down."""
-
-    def __init__(self, home, root):
-        super().__init__(home, root / "state")
-        self.log = home / "record"
-        self.through = [RECORDER, self.log, root]
+    def record(self, root):
+        """Everything that it and its steps do below a folder is written down."""
+        self.log = self.home / "record"
+        self.through = [RECORDER, self.log, root, *self.through]
         # No sanitizer looks for leaks in a process that is traced.
         options = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
         self.environment = {"ASAN_OPTIONS": options.lstrip(":")}
-        script = home / "updd-step"
+        script = self.home / "updd-step"
         script.write_text(f"#!/bin/sh\nexport ASAN_OPTIONS='{self.environment['ASAN_OPTIONS']}'\n"
                           f"exec '{self.step_program}' \"$@\"\n")
         script.chmod(0o755)
         self.step_program = script
+        return self
 
-    def start(self, **environment):
-        return super().start(**self.environment, **environment)
+    def reboot(self):
+        """The daemon and all that it starts see another boot than any before."""
+        boot = self.home / "boot_id"
+        boot.write_text(f"{uuid.uuid4()}\n")
+        self.through = ["unshare", "--mount", "sh", "-c",
+                        f'mount --bind "$0" {BOOT_ID} && exec "$@"', boot]
+        return self
 
     def stop(self):
         """The recorder takes all that it watches with it."""
         super().stop()
-        self.until(lambda: not self.attempt_processes(), 10, "a process outlives the recorder")
-
-
-class Rebooted(Person):
-    """The daemon in another boot than any before."""
-
-    def __init__(self, home, state):
-        super().__init__(home, state)
-        boot = home / "boot_id"
-        boot.write_text(f"{uuid.uuid4()}\n")
-        self.through = ["unshare", "--mount", "sh", "-c",
-                        f'mount --bind "$0" {BOOT_ID} && exec "$@"', boot]
+        if self.log:
+            self.until(lambda: not self.attempt_processes(), 10, "a process outlives the recorder")
 
 
 # ---- the record and the cuts --------------------------------------------------------------------
 
 
+class Playback:
+    """What a daemon that was recorded did to the disk, and whom it answered, up to any point."""
+
+    def __init__(self, updd, before):
+        self.updd, self.disk, self.played = updd, before, 0
+        self.records = disk.records(updd.log)
+        self.answers = list(itertools.accumulate((r["op"] == "answer" for r in self.records),
+                                                 initial=0))
+
+    def points(self, count, rng):
+        """Behind which records: in a row of writes to one file one is as good as the other."""
+        telling = [n for n, (a, b) in enumerate(zip(self.records, self.records[1:]), 1)
+                   if a["op"] != "write" or b["op"] != "write" or a["ino"] != b["ino"]
+                   or rng.random() < 0.1] + [len(self.records)]
+        return sorted(rng.choices(telling, k=count))
+
+    def image(self, at, way, seed):
+        """The disk that is left by a cut behind `at` records; never again for an earlier one."""
+        for n in range(self.played, at):
+            self.disk.play(n, self.records[n])
+        assert at >= self.played
+        self.played, rng = at, random.Random(seed)
+        return self.disk.image(self.disk.lost(way, rng), rng)
+
+    def acknowledged(self, at):
+        """What was accepted by then, as the rules want it."""
+        return [c[1:] for c in self.updd.calls[:self.answers[at]]
+                if c[0] == "POST" and c[4].status < 400]
+
+    def tell(self, at):
+        return {k: v for k, v in self.records[at - 1].items() if k != "data"}
+
+
 class Record:
-    """A job's run without a fault, written down."""
+    """A job's run without a fault, written down, and what comes of it after a power cut."""
 
     def __init__(self, folder, name):
         self.folder, self.name = folder, name
@@ -194,75 +219,90 @@ class Record:
         plan, self.end, self.decisions = JOBS[name]
         self.document = {**plan(self.tiny), "plan": name}
         self.secrets = {"token": SECRET} if name == "told" else {}
-        self.disk = disk.Disk(self.root)
         self.before = kept_facts(self.tiny) if name == "keeps" else None
-        self.run()
-        self.records = disk.records(self.updd.log)
-        self.answers = list(itertools.accumulate(r["op"] == "answer" for r in self.records))
+        before = disk.Disk(self.root)
+        self.first = Playback(self.run(), before)
+        self.disks = 0
 
     def run(self):
-        self.updd = Recorded(self.folder / "first", self.root)
+        updd = Person(self.folder / "first", self.root / "state").record(self.root)
         try:
-            self.updd.start()
-            self.job = self.updd.begin(self.document, secrets=self.secrets)
-            now = steer(self.updd, self.tiny, self.job, self.decisions)
-            assert now["state"] == self.end, self.updd.tell(self.job)
-            self.settle(self.updd)
+            updd.start()
+            job = updd.begin(self.document, secrets=self.secrets)
+            now = steer(updd, self.tiny, job, self.decisions)
+            assert now["state"] == self.end, updd.tell(job)
+            self.settle(updd, job)
         finally:
-            self.updd.close()
+            updd.close()
+        return updd
 
-    def settle(self, updd):
+    def settle(self, updd, job):
         if "hooks" in self.document:
-            updd.until(lambda: self.tiny.exists("hooked"), 20, lambda: updd.tell(self.job))
+            updd.until(lambda: self.tiny.exists("hooked"), 20, lambda: updd.tell(job))
         updd.until(lambda: not updd.leaks(SECRET), 5, lambda: f"it is kept in {updd.leaks(SECRET)}")
 
     # ---- the cuts ----
 
-    def points(self, count, rng):
-        """Behind which records: in a row of writes to one file one is as good as the other."""
-        telling = [n for n, (a, b) in enumerate(zip(self.records, self.records[1:]), 1)
-                   if a["op"] != "write" or b["op"] != "write" or a["ino"] != b["ino"]
-                   or rng.random() < 0.1] + [len(self.records)]
-        return sorted(rng.choices(telling, k=count))
-
     def cuts(self, count, seed):
         """(point, way of loss, seed), in the order of the points."""
         rng = random.Random(f"{self.name} {seed}")
-        return [(at, rng.choice(disk.WAYS), rng.randrange(10**6)) for at in self.points(count, rng)]
+        return [(at, rng.choice(disk.WAYS), rng.randrange(10**6))
+                for at in self.first.points(count, rng)]
 
-    def images(self, cuts):
-        played = 0
+    def try_all(self, cuts):
+        """What each violation was: all are told, not only the first. One cut of five is followed by
+        another, while updd makes up for the first."""
+        wrong = []
         for at, way, seed in cuts:
-            for n in range(played, at):
-                self.disk.play(n, self.records[n])
-            played, rng = max(played, at), random.Random(seed)
-            yield self.disk.image(self.disk.lost(way, rng), rng)
+            where = [f"UPDD_CUTS_AT={self.name}:{at}:{way}:{seed}", self.first.tell(at)]
+            try:
+                image = self.first.image(at, way, seed)
+                acknowledged, rng = self.first.acknowledged(at), random.Random(seed)
+                again = self.try_one(image, acknowledged, rng.random() < 0.2)
+                if again:
+                    self.try_again(again, acknowledged, rng, where)
+            except Exception as e:  # noqa: BLE001: a disk's fault must not hide another's
+                wrong.append("\n".join([*map(str, where), f"{type(e).__name__}: {e}"]))
+        return wrong
 
-    def try_one(self, at, image):
+    def try_one(self, image, acknowledged, recorded):
+        """Carries on from a disk; `recorded`: gives what came then, for another cut."""
         shutil.rmtree(self.root)
         self.root.mkdir()
         disk.build(self.root, image)
-        shutil.rmtree(self.folder / "second", ignore_errors=True)
-        updd = Rebooted(self.folder / "second", self.root / "state")
-        acknowledged = self.updd.acknowledged(self.answers[at - 1])
+        self.disks += 1
+        before = disk.Disk(self.root) if recorded else None
+        shutil.rmtree(self.folder / "then", ignore_errors=True)
+        updd = Person(self.folder / "then", self.root / "state").reboot()
+        if recorded:
+            updd.record(self.root)
         try:
             updd.start()
             self.go_on(updd, acknowledged)
         finally:
             updd.close()
+        return Playback(updd, before) if recorded else None
+
+    def try_again(self, playback, acknowledged, rng, where):
+        at, way, seed = playback.points(1, rng)[0], rng.choice(disk.WAYS), rng.randrange(10**6)
+        where += [f"and again behind {at}, {way}", playback.tell(at)]
+        known = {headers["Idempotency-Key"] for _, _, headers, _ in acknowledged}
+        more = [a for a in playback.acknowledged(at) if a[2]["Idempotency-Key"] not in known]
+        self.try_one(playback.image(at, way, seed), acknowledged + more, False)
 
     def go_on(self, updd, acknowledged):
         rules.acknowledged_is_there(updd, acknowledged)
         for path, body, _, _ in acknowledged:
-            what = json.dumps([path, {k: v for k, v in body.items() if k != "wait"}])
+            what = asked(path, body)
             updd.asked[what] = updd.asked.get(what, 0) + 1
         job = acknowledged[0][3].body["id"] if acknowledged else \
             updd.begin(self.document, secrets=self.secrets)
         now = steer(updd, self.tiny, job, left_of(self.decisions, acknowledged))
-        self.settle(updd)
+        self.settle(updd, job)
         assert [j["id"] for j in updd.api("GET", "/v1/jobs")["jobs"]] == [job], "a job came twice"
         rules.check(updd, job, self.tiny.done(), self.document, self.tiny.folder, acknowledged,
                     [SECRET])
+        logs_are_whole(updd, job)
         self.is_as_told(now)
 
     def is_as_told(self, now):
@@ -280,17 +320,20 @@ class Record:
                                           self.before.keys() | after.keys()
                                           if self.before.get(k) != after.get(k)}
 
-    def try_all(self, cuts):
-        """What each violation was: all are told, not only the first."""
-        wrong = []
-        for (at, way, one), image in zip(cuts, self.images(cuts)):
-            try:
-                self.try_one(at, image)
-            except Exception as e:  # noqa: BLE001: a disk's fault must not hide another's
-                last = {k: v for k, v in self.records[at - 1].items() if k != "data"}
-                wrong.append(f"UPDD_CUTS_AT={self.name}:{at}:{way}:{one} (behind {last}):\n"
-                             f"{type(e).__name__}: {e}")
-        return wrong
+
+def logs_are_whole(updd, job):
+    """What a result tells of the log is in it: a log is on disk before the result is."""
+    for folder, _ in rules.attempts(updd.state, job):
+        result = rules.read(folder / "result.json")
+        if "log_bytes" in result:
+            log = folder / "log"
+            text = log.read_bytes() if log.exists() else b""
+            assert len(text) == result["log_bytes"] and b"\0" not in text, (folder, text)
+
+
+def asked(path, body):
+    """What a request wants, whichever wait it names."""
+    return json.dumps([path, {k: v for k, v in (body or {}).items() if k != "wait"}])
 
 
 def left_of(decisions, acknowledged):

@@ -10,6 +10,7 @@ Nothing is lost when the power goes: see powercut.py, disk.py and tests/recorder
 """
 import os
 import random
+import subprocess
 
 import pytest
 
@@ -32,13 +33,51 @@ def root():
     pytest.skip("another boot id needs root")
 
 
+WRITES = """
+import os
+os.mkdir("d")
+for name, sync in (("synced", True), ("not", False)):
+    f = os.open(f"d/{name}", os.O_WRONLY | os.O_CREAT)
+    os.write(f, b"text" * 1000)
+    if sync:
+        os.fsync(f)
+os.fsync(os.open(".", os.O_RDONLY))
+os.fsync(os.open("d", os.O_RDONLY))
+os.rename("d/synced", "d/moved")
+os.symlink("moved", "d/link")
+"""
+
+
+def test_what_was_synced_stays_and_all_else_may_be_lost(built, tmp_path):
+    root, script = tmp_path / "root", tmp_path / "git"  # whose changes are not taken as durable
+    root.mkdir()
+    script.write_text(f"#!/usr/bin/python3\n{WRITES}")
+    script.chmod(0o755)
+    before = disk.Disk(root)
+    subprocess.run([powercut.RECORDER, tmp_path / "log", root, script], cwd=root, check=True)
+    for n, record in enumerate(disk.records(tmp_path / "log")):
+        before.play(n, record)
+    assert before.image({}, None) == disk.snapshot(root)
+    whole, seen = b"text" * 1000, set()
+    for seed in range(200):
+        rng = random.Random(seed)
+        image = before.image(before.lost(disk.WAYS[seed % len(disk.WAYS)], rng), rng)
+        moved = "d/moved" in image
+        assert ("d/synced" in image) != moved, "a move happens or does not"
+        assert image["d/moved" if moved else "d/synced"][2] == whole
+        text = image["d/not"][2]
+        seen.add((moved, "d/link" in image, len(text) == 0, text == whole, whole.startswith(text)))
+    assert len({s[:2] for s in seen}) == 4, "names are lost one by one"
+    assert {(True, False), (False, True), (False, False)} <= {s[2:4] for s in seen}
+    assert (False, False, False) in {s[2:] for s in seen}, "a write is never torn in the middle"
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_what_was_written_down_is_all_that_is_on_the_disk(built, tmp_path, name):
     record = powercut.Record(tmp_path / name, name)
-    assert sum(r["op"] == "answer" for r in record.records) == len(record.updd.calls)
-    for n, r in enumerate(record.records):
-        record.disk.play(n, r)
-    there, played = disk.snapshot(record.root), record.disk.image({}, random.Random(1))
+    first = record.first
+    assert first.answers[-1] == len(first.updd.calls)
+    there, played = disk.snapshot(record.root), first.image(len(first.records), "kept", 1)
     wrong = sorted(p for p in there.keys() | played.keys() if there.get(p) != played.get(p))
     assert not wrong, wrong
     assert len(there) > 20, "nothing was written"
@@ -52,5 +91,6 @@ def test_a_power_cut_loses_nothing(root, built, tmp_path, name):
         _, at, way, seed = AT.split(":")
         cuts = [(int(at), way, int(seed))]
     wrong = record.try_all(cuts)
-    print(f"{name}: {len(cuts)} disks of {len(record.records)} records, {len(wrong)} violations")
+    print(f"{name}: {record.disks} disks of {len(record.first.records)} records, "
+          f"{len(wrong)} violations")
     assert not wrong, "\n\n".join(wrong)

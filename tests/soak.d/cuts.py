@@ -15,11 +15,10 @@ def soak(count, folder, seed):
         name, lap = names[n // A_RECORD % len(names)], seed + n // A_RECORD
         place = folder / f"{n}-{name}"
         record = powercut.Record(place, name)
-        cuts = record.cuts(min(A_RECORD, count - n), lap)
-        wrong = record.try_all(cuts)
-        figures["disks"] += len(cuts)
-        figures["jobs"] += 1 + len(cuts)
-        figures["records"] += len(record.records)
+        wrong = record.try_all(record.cuts(min(A_RECORD, count - n), lap))
+        figures["disks"] += record.disks
+        figures["jobs"] += 1 + record.disks
+        figures["records"] += len(record.first.records)
         figures["violations"] += len(wrong)
         if wrong:
             (place / "violations").write_text(f"seed {lap}\n" + "\n\n".join(wrong) + "\n")
