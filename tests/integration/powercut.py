@@ -36,7 +36,10 @@ def crashes(tiny):
     return tiny.plan(
         tiny.act("rerun", on_crash="rerun"), tiny.act("asks", on_crash="ask"),
         tiny.act("probed", on_crash="probe", probe=[seen]), tiny.act("undone", on_crash="undo"),
-        tiny.look("looked"), tiny.gate())
+        tiny.look("looked"),
+        {"id": "watch", "observe": {"for": "60ms", "every": "20ms",
+                                    "checks": [{"path": str(tiny.told)}]}},
+        tiny.gate())
 
 
 def git(folder, *args):
