@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Older sets, and sets by name: see daemon/step/backup_keep.h. */
 #include "daemon/step/backup_keep.h"
+#include "daemon/step/files.h"
 
 #include <dirent.h>
 #include <glob.h>
@@ -79,11 +80,13 @@ void backup_keep(Step *s, const char *to, const json_t *manifest, size_t n) {
         if (older_find(to, manifest, &o, &own) < 0)
                 return;
         for (size_t i = n > own ? n - own : 0; i < o.n; i++) {
-                /* Under a hidden name first: half a set must not look like one. */
+                /* Under a hidden name first, and durably: half a set must not look like one. */
                 const char *slash = strrchr(o.list[i].path, '/');
                 _cleanup_free_ char *gone = strf("%s/.%s.gone", to, slash + 1);
-                int r = gone && rename(o.list[i].path, gone) == 0 ? remove_tree(gone) : -errno;
+                int r = gone && rename(o.list[i].path, gone) == 0 ? parent_sync(gone) : -errno;
 
+                if (r >= 0)
+                        r = remove_tree(gone);
                 if (r < 0)
                         step_log(s, "Cannot remove the old backup %s: %s, ignoring", o.list[i].path,
                                  strerror(-r));

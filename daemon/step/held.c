@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Files of the job's folder `.held/`: see held.h. No step can have that name. */
 #include "daemon/step/held.h"
+#include "daemon/step/files.h"
 
 #include <fcntl.h>
 
@@ -74,8 +75,11 @@ int held_drop(Step *s, const char *kind, const char *name, Error *reterr) {
 
         if (r < 0)
                 return r;
-        if (unlink(path) < 0 && errno != ENOENT)
-                return error_set(reterr, errno, "write-failed", "Cannot remove %s: %s", path,
-                                 strerror(errno));
-        return 0;
+        if (unlink(path) == 0)
+                r = parent_sync(path);
+        else
+                r = errno == ENOENT ? 0 : -errno;
+        return r < 0 ? error_set(reterr, -r, "write-failed", "Cannot remove %s: %s", path,
+                                 strerror(-r))
+                     : 0;
 }

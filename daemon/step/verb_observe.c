@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 
+#include "daemon/step/files.h"
 #include "daemon/step/step.h"
 
 #define EVERY_MS (10 * 1000)
@@ -45,6 +46,12 @@ static int seen_write(const Watch *w, Error *reterr) {
                 return error_set(reterr, -r, "write-failed", "Cannot write %s: %s", w->path,
                                  strerror(-r));
         return 0;
+}
+
+/* Durably: time that comes back after a power cut would count for the next observation. */
+static void seen_forget(const Watch *w) {
+        if (unlink(w->path) == 0)
+                (void) parent_sync(w->path);
 }
 
 static int watch_init(Step *s, const json_t *args, Watch *w, Error *reterr) {
@@ -88,7 +95,7 @@ static int look_failed(Step *s, Watch *w, Error *why, Error *reterr) {
         tell_progress(s, w, why->message);
         if (w->failed <= w->tolerate)
                 return 0;
-        (void) unlink(w->path);
+        seen_forget(w);
         (void) error_set(reterr, EBADE, "check", "After %s: %s", seen ? seen : "?",
                          why->message ? why->message : "a check failed");
         if (why->hint)
@@ -150,7 +157,7 @@ static int observe_run(Step *s, const json_t *args, Error *reterr) {
                 r = watch_loop(s, &w, reterr);
         if (r < 0)
                 return r;
-        (void) unlink(w.path);
+        seen_forget(&w);
         seen = duration_format(w.seen_ms);
         if (!seen || step_output(s, "seen", json_string(seen)) < 0)
                 return error_oom(reterr);
