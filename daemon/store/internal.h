@@ -54,6 +54,7 @@ typedef enum StatementId {
 struct Store {
         char *path;
         sqlite3 *db;
+        bool readonly;     /* it could not be opened for writing; only readers are served */
         bool damaged;      /* seen while it was open: nothing is written any more */
         int migrated_from; /* the schema that was found, when it was an older one */
         char *copy;        /* where the file is kept as it was then */
@@ -76,6 +77,11 @@ void store_close(Store *s);
 int store_fault_open(Store *s, Error *reterr);
 /* Refuses a schema that is newer (-ENOTSUP) and a file of another program (-EUCLEAN). */
 _must_check_ int store_check_version(Store *s, int *ret, Error *reterr);
+/* ---- disk.c ---- */
+/* From now on the reasons of failed writes are known. */
+void disk_watch(void);
+/* The errno of the last write that failed, and 0 from then on until the next. */
+int disk_error(void);
 /* ---- copy.c ---- */
 /* Keeps the whole database (its log included) in a file beside it, and proves it by reading it. */
 _must_check_ int store_keep_copy(Store *s, int version, Error *reterr);

@@ -33,6 +33,7 @@ void store_close(Store *s) {
         }
         (void) sqlite3_close(s->db);
         s->db = NULL;
+        s->readonly = false;
 }
 
 int store_fault_open(Store *s, Error *reterr) {
@@ -156,6 +157,7 @@ int store_open(const char *state_dir, Store **ret, Error *reterr) {
 
         if (!s || !(s->path = path_join(state_dir, "updd.db")))
                 return error_oom(reterr);
+        disk_watch();
         make_private(s->path);
         r = store_connect(s, SQLITE_OPEN_CREATE, reterr);
         if (r < 0)
@@ -164,10 +166,30 @@ int store_open(const char *state_dir, Store **ret, Error *reterr) {
         return 0;
 }
 
+/* Whoever wants to read may, although nothing can be written. A descriptor that can only be read
+ * takes no lock for writing, hence no locks at all: the state folder's keeps others away. */
+static void connect_readers(Store *s) {
+        store_close(s);
+        if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW,
+                            "unix-none") != SQLITE_OK ||
+            sqlite3_exec(s->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK)
+                store_close(s);
+        else
+                s->readonly = true;
+}
+
 int store_reopen(Store *s, Error *reterr) {
+        int r;
+
+        /* On a disk that fails, the log is not moved on the way out. */
+        if (s->db)
+                (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         store_close(s);
         /* A file that is gone is not made anew: an empty one would say that there were no jobs. */
-        return store_connect(s, 0, reterr);
+        r = store_connect(s, 0, reterr);
+        if (r < 0)
+                connect_readers(s);
+        return r;
 }
 
 int store_migrated(const Store *s, const char **ret_copy) {

@@ -70,14 +70,6 @@ static const char *const sql[_SQL_MAX] = {
         [SQL_TOKENS] = "SELECT name, role, hash, created, who FROM token ORDER BY name",
 };
 
-/* SQLite calls a quota that is used up an I/O error; for people it is a disk that is full. */
-static bool is_full(Store *s, int code) {
-        int err = sqlite3_system_errno(s->db);
-
-        return (code & 0xff) == SQLITE_FULL ||
-               ((code & 0xff) == SQLITE_IOERR && (err == EDQUOT || err == ENOSPC));
-}
-
 /* What is damaged stays as it is: its log is not moved into it, not even when it is closed. */
 static int fault_damaged(Store *s, const char *what, Error *reterr) {
         (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -89,22 +81,27 @@ static int fault_damaged(Store *s, const char *what, Error *reterr) {
 }
 
 int store_fault(Store *s, const char *what, Error *reterr) {
-        int code = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_CANTOPEN;
+        int code = s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_CANTOPEN, err = disk_error();
         const char *text = s->db ? sqlite3_errmsg(s->db) : "not open";
-        int err = s->db ? sqlite3_system_errno(s->db) : 0;
 
-        if ((code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB)
-                return fault_damaged(s, what, reterr);
-        if ((code & 0xff) == SQLITE_NOMEM)
-                return error_oom(reterr);
-        if (s->db && is_full(s, code))
+        switch (code) {
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB: return fault_damaged(s, what, reterr);
+        case SQLITE_NOMEM: return error_oom(reterr);
+        case SQLITE_FULL:
                 return error_set(reterr, ENOSPC, "disk-full", "Cannot %s: %s", what,
                                  err == EDQUOT ? strerror(EDQUOT) : text);
-        if ((code & 0xff) == SQLITE_IOERR && err != 0)
-                return error_set(reterr, EIO, "store-failed", "Cannot %s: %s: %s", what, text,
-                                 strerror(err));
-        return error_set(reterr, (code & 0xff) == SQLITE_READONLY ? EROFS : EIO, "store-failed",
-                         "Cannot %s: %s", what, text);
+        case SQLITE_IOERR:
+                if (err != 0)
+                        return error_set(reterr, EIO, "store-failed", "Cannot %s: %s", what,
+                                         strerror(err));
+                break;
+        case SQLITE_READONLY:
+                return error_set(reterr, EROFS, "store-failed", "Cannot %s: %s", what,
+                                 strerror(EROFS));
+        default: break;
+        }
+        return error_set(reterr, EIO, "store-failed", "Cannot %s: %s", what, text);
 }
 
 sqlite3_stmt *statement_get(Store *s, StatementId id, Error *reterr) {
@@ -149,6 +146,8 @@ static int run_simple(Store *s, StatementId id, const char *what, Error *reterr)
 int store_begin(Store *s, Error *reterr) {
         int moved = 0;
 
+        if (s->readonly)
+                return error_set(reterr, EROFS, "store-failed", "%s can only be read now", s->path);
         /* What is written to a file that nobody will find again must not be acknowledged. */
         if (s->db &&
             sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
