@@ -16,6 +16,21 @@
 #define LOCK_TRIES 10
 #define LOCK_PAUSE_NS (10 * 1000 * 1000)
 
+bool attempt_error_passes(int r) {
+        switch (-r) {
+        case EMFILE:
+        case ENFILE:
+        case ENOMEM:
+        case ENOSPC:
+        case EDQUOT:
+        case EROFS:
+        case EIO:
+        case EAGAIN:
+        case EINTR: return true;
+        default: return false;
+        }
+}
+
 int attempt_open(const char *dir, bool create, int *ret_fd) {
         int fd, r;
 
@@ -181,7 +196,11 @@ int attempt_claim(int dirfd, const char *id, bool by_daemon) {
         r = link_whole(dirfd, "claim", claim);
         if (r < 0)
                 return r;
-        return sync_folders(dirfd);
+        r = sync_folders(dirfd);
+        /* Nobody has acted on it, and nobody will: it must not say so. */
+        if (r < 0)
+                (void) unlinkat(dirfd, "claim", 0);
+        return r;
 }
 
 int attempt_claim_read(int dirfd, const char *id, json_t **ret) {

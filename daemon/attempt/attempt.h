@@ -56,6 +56,10 @@
 #define ATTEMPT_UNCLAIMED_MS (30 * 1000)
 #define ATTEMPT_FILE_MAX (8U * 1024 * 1024) /* no task, claim or result is larger */
 
+/* An error that may pass by itself, and so says nothing about the attempt: no room, no descriptors, no
+ * memory, a disk that fails or can only be read. */
+bool attempt_error_passes(int r);
+
 /* Opens (and with `create` makes) an attempt's folder. */
 _must_check_ int attempt_open(const char *dir, bool create, int *ret_fd);
 

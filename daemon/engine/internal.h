@@ -38,6 +38,7 @@ typedef struct Watch {
         bool told;       /* its end is in the queue of facts */
         bool unprepared; /* its folder or task.json is still to be written */
         unsigned spawns;
+        int trouble;       /* what kept it from starting, as was told; 0: nothing */
         int64_t started;   /* CLOCK_BOOTTIME ms of the first spawn */
         unsigned question; /* highest question told */
         long progress_at;  /* how far `progress` has been read */

@@ -25,6 +25,9 @@
 static void watch_look(Watch *w);
 static int watch_open(Watch *w);
 static void watch_broken(Watch *w, int r);
+static void watch_progress(Watch *w);
+static void watch_wait(Watch *w);
+static void look_again(Watch *w, int64_t ms);
 
 Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n) {
         for (unsigned i = 0; i < e->n_watches; i++) {
@@ -142,15 +145,20 @@ static void watch_unclaimed(Watch *w) {
         w->timer = sd_event_source_disable_unref(w->timer);
         if (attempt_claim_read(w->dirfd, w->id, &claim) == -ENOENT && watch_withdraw(w) >= 0)
                 log_job_warning(w->job, NULL, "updd-step hung before its claim; it is withdrawn");
+        else if (!w->progress_source)
+                look_again(w, LOOK_LATER_MS);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Watch *w = userdata;
 
-        if (w->pid_source)
+        watch_progress(w);
+        if (!w->pid_source)
+                watch_look(w);
+        else if (now_boot_ms() - w->started >= ATTEMPT_UNCLAIMED_MS)
                 watch_unclaimed(w);
         else
-                watch_look(w);
+                watch_wait(w);
         return 0;
 }
 
@@ -160,6 +168,13 @@ static void look_again(Watch *w, int64_t ms) {
                                        (uint64_t) ms * 1000, 1000, on_timer, w) < 0)
                 log_job_error(w->job, NULL,
                               "cannot set a timer; an attempt is looked at on restart");
+}
+
+/* While it lives: for its claim, and for its progress where that cannot be heard of. */
+static void watch_wait(Watch *w) {
+        int64_t left = w->started + ATTEMPT_UNCLAIMED_MS - now_boot_ms();
+
+        look_again(w, w->progress_source ? MAX(left, 1) : LOOK_LATER_MS);
 }
 
 static int on_exit_of(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -217,17 +232,11 @@ static void watch_follow(Watch *w) {
 static void watch_start(Watch *w);
 static int watch_prepare(Watch *w);
 
-/* What passes by itself says nothing about the attempt: it is looked at again. */
-static bool is_passing(int r) {
-        return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOSPC || r == -EDQUOT ||
-               r == -EROFS || r == -EAGAIN || r == -EINTR;
-}
-
 static void withdraw_or_look_again(Watch *w) {
         int r = w->stop_wanted || w->dirfd < 0 ? 0 : attempt_result_reserve(w->dirfd);
 
         /* What has no room now may have it later: the step is not failed for that. */
-        if (is_passing(r))
+        if (attempt_error_passes(r))
                 w->spawns = 0;
         else
                 r = watch_withdraw(w);
@@ -247,7 +256,7 @@ static void look_at_unclaimed(Watch *w) {
         r = w->unprepared ? watch_prepare(w) : 0;
         if (r >= 0)
                 watch_start(w);
-        else if (is_passing(r))
+        else if (attempt_error_passes(r))
                 look_again(w, LOOK_LATER_MS);
         else {
                 log_job_error(w->job, NULL, "cannot prepare %s: %s", w->dir, strerror(-r));
@@ -276,8 +285,8 @@ static void look_at_claim(Watch *w) {
                 return;
         }
         /* Claimed and dead: decided only when none of its processes is left. */
-        if (is_passing(r) || tree_signal_marked(w->id, SIGKILL) != 0) {
-                look_again(w, is_passing(r) ? LOOK_LATER_MS : LOOK_AGAIN_MS);
+        if (attempt_error_passes(r) || tree_signal_marked(w->id, SIGKILL) != 0) {
+                look_again(w, attempt_error_passes(r) ? LOOK_LATER_MS : LOOK_AGAIN_MS);
                 return;
         }
         watch_ended(w, NULL);
@@ -302,7 +311,7 @@ static void watch_look(Watch *w) {
                 r = attempt_result_read(w->dirfd, w->id, &result);
         if (r >= 0)
                 watch_ended(w, result);
-        else if (is_passing(r))
+        else if (attempt_error_passes(r))
                 look_again(w, LOOK_LATER_MS);
         else if (w->dirfd < 0)
                 watch_broken(w, r);
@@ -349,10 +358,15 @@ static int on_progress(sd_event_source *source, const struct inotify_event *even
         return 0;
 }
 
+/* Read as it grows; where that cannot be heard of (no room for the file, no watches left), it is
+ * looked at again and again. */
 static void watch_progress(Watch *w) {
         _cleanup_free_ char *path = path_join(w->dir, "progress");
-        int fd = openat(w->dirfd, "progress", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        int fd;
 
+        if (w->dirfd < 0 || w->progress_source)
+                return;
+        fd = openat(w->dirfd, "progress", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         if (fd >= 0)
                 (void) close(fd);
         if (path)
@@ -372,10 +386,18 @@ static void watch_start(Watch *w) {
         if (r >= 0)
                 r = watch_pid(w, pid, true);
         if (r >= 0) {
-                look_again(w, ATTEMPT_UNCLAIMED_MS);
+                watch_wait(w);
                 return;
         }
-        log_job_warning(w->job, NULL, "cannot start updd-step: %s", strerror(-r));
+        /* Too many processes, descriptors or pages there are for a while. */
+        if (attempt_error_passes(r) && !w->stop_wanted) {
+                w->spawns--;
+                w->started = now_boot_ms();
+        }
+        if (w->trouble != r)
+                log_job_warning(w->job, NULL, "cannot start updd-step%s: %s",
+                                attempt_error_passes(r) ? ", trying again" : "", strerror(-r));
+        w->trouble = r;
         if (w->spawns >= SPAWNS_MAX)
                 withdraw_or_look_again(w);
         else
@@ -442,8 +464,9 @@ void watch_spawn(Engine *e, const Job *job, Effect *effect) {
                 r = attempt_task_write(w->dirfd, effect->task);
         if (r >= 0)
                 watch_start(w);
-        else if (is_passing(r)) {
+        else if (attempt_error_passes(r)) {
                 w->unprepared = true;
+                w->trouble = r;
                 log_job_warning(job->id, NULL, "cannot prepare %s, trying again: %s", w->dir,
                                 strerror(-r));
                 look_again(w, LOOK_LATER_MS);

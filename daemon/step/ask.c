@@ -23,15 +23,14 @@ int ask_poll(Step *s, unsigned k, bool echo, char **ret) {
         r = attempt_answer_read(s->dirfd, k, &text);
         if (r == -ENOENT)
                 return 0;
-        if (r < 0)
-                return r;
-        if (!echo) {
+        if (r >= 0 && !echo) {
                 r = worker_mask(s, text);
                 if (r >= 0)
                         r = attempt_answer_forget(s->dirfd, k);
-                if (r < 0)
-                        return r;
         }
+        /* A disk that fails for a while is no answer. */
+        if (r < 0)
+                return attempt_error_passes(r) ? 0 : r;
         *ret = TAKE(text);
         return 1;
 }

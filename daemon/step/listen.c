@@ -20,6 +20,7 @@ void listener_done(Listener *l) {
         logfile_done(&l->log);
         result_done(&l->result);
         free(l->line);
+        free(l->unwritten);
         *l = LISTENER_INIT;
 }
 
@@ -44,6 +45,34 @@ int listener_open(Listener *l, int dirfd, const json_t *task, const json_t *secr
 
 /* ---- what the worker tells ---- */
 
+/* A question that is not told is never answered: what has no room stays until it has. What was
+ * written of it before stands in the file, so only the rest follows. */
+bool listener_catch_up(Listener *l) {
+        while (l->unwritten_size > 0) {
+                ssize_t n = write(l->progress_fd, l->unwritten, l->unwritten_size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return false;
+                l->unwritten_size -= (size_t) n;
+                memmove(l->unwritten, l->unwritten + n, l->unwritten_size);
+        }
+        return true;
+}
+
+static void add_progress(Listener *l, const char *line) {
+        size_t size = strlen(line);
+        char *grown = realloc(l->unwritten, l->unwritten_size + size);
+
+        if (!grown)
+                return;
+        memcpy(grown + l->unwritten_size, line, size);
+        l->unwritten = grown;
+        l->unwritten_size += size;
+        (void) listener_catch_up(l);
+}
+
 static void write_progress(Listener *l, const char *key, json_t *value) {
         json_auto_t *line = json_pack("{s:I, s:O}", "t", (json_int_t) now_wall_ms(), key, value);
         json_auto_t *masked = line ? masks_json(&l->masks, line) : NULL;
@@ -52,7 +81,7 @@ static void write_progress(Listener *l, const char *key, json_t *value) {
 
         /* One write a line: a reader sees a line whole or not at all. */
         if (whole)
-                (void) write_all(l->progress_fd, whole, strlen(whole));
+                add_progress(l, whole);
 }
 
 static void set_subreaper(Listener *l, bool on) {
@@ -149,6 +178,7 @@ void listener_finish(Listener *l) {
         while (listener_read_output(l))
                 ;
         listener_read_control(l);
+        (void) listener_catch_up(l);
         log_bytes(l, "", 0, true);
         logfile_finish(&l->log);
 }

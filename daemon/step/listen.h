@@ -17,7 +17,9 @@ typedef struct Listener {
         Result result;
         char *line; /* what has come of the worker's next message */
         size_t line_size;
-        bool asking; /* a question is open */
+        bool asking;     /* a question is open */
+        char *unwritten; /* lines of progress that had no room yet */
+        size_t unwritten_size;
 } Listener;
 
 #define LISTENER_INIT                                                                              \
@@ -29,6 +31,9 @@ typedef struct Listener {
 void listener_done(Listener *l);
 /* Opens the attempt's files. `task` is borrowed for the Listener's life. */
 _must_check_ int listener_open(Listener *l, int dirfd, const json_t *task, const json_t *secrets);
+
+/* Writes the progress that had no room yet. False: there is still none. */
+bool listener_catch_up(Listener *l);
 
 /* Takes in what there is on the worker's socket. */
 void listener_read_control(Listener *l);

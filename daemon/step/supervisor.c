@@ -25,6 +25,7 @@
 #define LEFTOVER_GRACE_MS 500
 #define KILL_PATIENCE_MS (10 * 1000)
 #define KILL_EVERY_MS 50
+#define TRY_AGAIN_MS 1000
 #define NEVER INT64_MAX
 
 typedef struct Supervisor {
@@ -64,7 +65,7 @@ static void ask_tree_to_end(Supervisor *v) {
         grace = json_integer_value(json_object_get(v->task, "grace_ms"));
         v->kill_us = now_mono_us() + (grace > 0 ? grace : GRACE_DEFAULT_MS) * 1000;
         /* The worker first: it must know of the stop before its child dies of it. */
-        if (!v->worker_ended)
+        if (!v->worker_ended && v->worker > 0)
                 (void) kill(v->worker, SIGTERM);
         (void) !tree_signal(getpid(), SIGTERM);
 }
@@ -120,9 +121,11 @@ static void look_at_time(Supervisor *v) {
         }
 }
 
-static int next_wait_ms(const Supervisor *v) {
+static int next_wait_ms(Supervisor *v) {
         int64_t next = MIN(v->ending.timed_out ? NEVER : v->limit_us, v->kill_us), left;
 
+        if (!listener_catch_up(&v->listener))
+                next = MIN(next, now_mono_us() + TRY_AGAIN_MS * 1000);
         if (next == NEVER)
                 return -1;
         left = next - now_mono_us();
@@ -215,7 +218,7 @@ _Noreturn static void worker_start(Supervisor *v, pid_t parent, int control, int
 
 static int fork_worker(Supervisor *v, json_t *secrets) {
         _cleanup_close_ int control = -EBADF, output = -EBADF;
-        pid_t parent = getpid();
+        pid_t parent = getpid(), pid;
         int sockets[2], pipes[2];
 
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
@@ -229,37 +232,72 @@ static int fork_worker(Supervisor *v, json_t *secrets) {
         if (fcntl(v->listener.output_fd, F_SETFL, O_NONBLOCK) < 0 ||
             prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
-        v->worker = fork();
-        if (v->worker < 0)
+        pid = fork();
+        if (pid < 0)
                 return -errno;
-        if (v->worker == 0)
+        v->worker = pid;
+        if (pid == 0)
                 worker_start(v, parent, control, output, secrets);
         return 0;
 }
 
-static int supervisor_init(Supervisor *v, json_t *secrets) {
-        int64_t timeout = json_integer_value(json_object_get(v->task, "timeout_ms"));
+/* A pause in which a TERM is heard: false. */
+static bool pause_unless_told(Supervisor *v) {
+        struct pollfd p = {.fd = v->signal_fd, .events = POLLIN};
+
+        (void) poll(&p, 1, TRY_AGAIN_MS);
+        read_signals(v);
+        return !v->ending.stopped && !v->ending.interrupted;
+}
+
+/* Claimed, and nothing of the task has begun: what passes by itself (no room for a log, too many
+ * processes) is waited for, as long as the attempt may take. */
+static int supervisor_begin(Supervisor *v, json_t *secrets) {
+        int64_t give_up = v->limit_us;
         int r;
 
-        r = open_signals(v);
-        if (r >= 0)
+        for (;;) {
                 r = listener_open(&v->listener, v->dirfd, v->task, secrets);
-        if (r < 0)
-                return r;
-        v->limit_us = now_mono_us() + (timeout > 0 ? timeout : TIMEOUT_DEFAULT_MS) * 1000;
-        v->kill_us = NEVER;
-        return fork_worker(v, secrets);
+                if (r >= 0)
+                        r = fork_worker(v, secrets);
+                if (r >= 0 || !attempt_error_passes(r) || now_mono_us() >= give_up)
+                        return r;
+                listener_done(&v->listener);
+                if (!pause_unless_told(v))
+                        return r;
+        }
+}
+
+/* How it ended is known: a disk that cannot take it now may take it later, and until then the lock
+ * says that the attempt is not over. */
+static int write_result(Supervisor *v) {
+        Ending ending = v->ending;
+
+        v->ending = (Ending){0}; /* from here on a TERM says that nobody waits any more */
+        for (;;) {
+                int r = result_write(&v->listener.result, &ending, &v->listener.masks,
+                                     &v->listener.log, v->dirfd);
+
+                if (r >= 0 || !attempt_error_passes(r) || !pause_unless_told(v))
+                        return r;
+        }
 }
 
 int supervisor_run(int dirfd, int lock, json_t *task, json_t *secrets, Error *reterr) {
-        _cleanup_(supervisor_done) Supervisor v = {.dirfd = dirfd,
-                                                   .lock = lock,
-                                                   .signal_fd = -EBADF,
-                                                   .listener = LISTENER_INIT,
-                                                   .task = task};
+        int64_t timeout = json_integer_value(json_object_get(task, "timeout_ms"));
+        _cleanup_(supervisor_done) Supervisor v = {
+                .dirfd = dirfd,
+                .lock = lock,
+                .signal_fd = -EBADF,
+                .listener = LISTENER_INIT,
+                .task = task,
+                .limit_us = now_mono_us() + (timeout > 0 ? timeout : TIMEOUT_DEFAULT_MS) * 1000,
+                .kill_us = NEVER};
         int r;
 
-        r = supervisor_init(&v, secrets);
+        r = open_signals(&v);
+        if (r >= 0)
+                r = supervisor_begin(&v, secrets);
         if (r < 0)
                 return error_set(reterr, -r, "internal", "The attempt cannot be set up: %s",
                                  strerror(-r));
@@ -269,7 +307,7 @@ int supervisor_run(int dirfd, int lock, json_t *task, json_t *secrets, Error *re
         }
         end_leftovers(&v);
         listener_finish(&v.listener);
-        r = result_write(&v.listener.result, &v.ending, &v.listener.masks, &v.listener.log, dirfd);
+        r = write_result(&v);
         if (r < 0)
                 return error_set(reterr, -r, "result", "The result cannot be written: %s",
                                  strerror(-r));
