@@ -52,8 +52,7 @@ __attribute__((constructor)) static void sick_init(void) {
         void *at;
         int fd;
 
-        if (!program || !under || !file ||
-            fnmatch(program, program_invocation_short_name, 0) != 0)
+        if (!program || !under || !file || fnmatch(program, program_invocation_short_name, 0) != 0)
                 return;
         (void) snprintf(folder, sizeof(folder), "%s", under);
         fd = open(file, O_RDWR | O_CLOEXEC);
