@@ -320,12 +320,12 @@ static int do_interrupted(Turn *t, Job *job, unsigned idx) {
         r = job_step_move(job, idx, STEP_EVENT_INTERRUPT);
         if (r < 0)
                 return r;
+        /* Its place on the way back, whatever is decided about it: what comes later is undone first. */
+        s->order = ++job->next_order;
         job_tell(job, "step_interrupted", (int) idx, NULL,
                  json_pack("{s:s}", "on_crash", on_crash_to_text(policy)));
-        if (s->stop_wanted || job->state == JOB_ROLLING_BACK || s->attempts > MAX_RERUNS) {
-                s->order = ++job->next_order;
+        if (s->stop_wanted || job->state == JOB_ROLLING_BACK || s->attempts > MAX_RERUNS)
                 return job_step_move(job, idx, STEP_EVENT_FAIL);
-        }
         if (probing ||
             (policy == ON_CRASH_PROBE && json_object_get(job->def->steps[idx].norm, "probe"))) {
                 r = job_step_move(job, idx, STEP_EVENT_BEGIN);
@@ -338,7 +338,6 @@ static int do_interrupted(Turn *t, Job *job, unsigned idx) {
                 return job_step_move(job, idx, STEP_EVENT_AGAIN);
         case ON_CRASH_ASK: return settle_ask(job, idx);
         default:
-                s->order = ++job->next_order;
                 r = job_step_move(job, idx, STEP_EVENT_FAIL);
                 job_tell(job, "step_failed", (int) idx, NULL,
                          json_pack("{s:s}", "message", "interrupted, and on_crash says undo"));

@@ -161,7 +161,6 @@ static const uint8_t step_table[_STEP_STATUS_MAX][_STEP_EVENT_MAX] = {
                 {
                         [STEP_EVENT_AGAIN] = TO(STEP_PENDING),
                         [STEP_EVENT_BEGIN] = TO(STEP_RUNNING),
-                        [STEP_EVENT_SUCCEED] = TO(STEP_DONE),
                         [STEP_EVENT_FAIL] = TO(STEP_FAILED),
                         [STEP_EVENT_PASS_OVER] = TO(STEP_SKIPPED),
                         [STEP_EVENT_UNDO] = TO(STEP_UNDOING),

@@ -124,7 +124,7 @@ static void names_and_states_lead_to_each_other(void **state) {
 static const char *const step_rows[_STEP_STATUS_MAX] = {
         [STEP_PENDING] = "rsw.df..U..u", [STEP_RUNNING] = "..w.dfip....",
         [STEP_WAITING] = "...rdfi.....", [STEP_DONE] = "........U..u",
-        [STEP_FAILED] = ".s.....pU..u",  [STEP_INTERRUPTED] = "rs..df.pU..u",
+        [STEP_FAILED] = ".s.....pU..u",  [STEP_INTERRUPTED] = "rs...f.pU..u",
         [STEP_SKIPPED] = "........U..u", [STEP_UNDOING] = ".........ux.",
         [STEP_UNDONE] = "............",  [STEP_UNDO_FAILED] = "........U..u",
 };
