@@ -81,6 +81,12 @@ class Daemon:
     # ---- the process ----------------------------------------------------------------------------
 
     def start(self, **environment):
+        self.launch(**environment)
+        self.until(self.answers_calls, 20, "the daemon did not answer")
+        return self
+
+    def launch(self, **environment):
+        """Starts it, and waits for nothing."""
         argv = [*self.through, BUILD / "daemon/updd", "--state-dir", self.state, "--socket",
                 self.socket, "--step-program", self.step_program, "--steps-in", "plain"]
         for d in self.plan_dirs:
@@ -89,8 +95,6 @@ class Daemon:
             self.process = subprocess.Popen(
                 [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **environment}, start_new_session=True)
-        self.until(self.answers_calls, 20, "the daemon did not answer")
-        return self
 
     def answers_calls(self):
         if self.process.poll() is not None:

@@ -41,6 +41,8 @@ def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets
     if words is not None:
         words_are_of_attempts(updd.state, now, words)
         undone_is_what_was_done(now, events, words)
+    if place is not None:
+        logs_are_complete(updd.state, job, pathlib.Path(place) / "said")
     acknowledged_is_there(updd, acknowledged)
     if now["state"] in daemon.ENDED and settled(now):
         nothing_is_left_running(updd, job, place)

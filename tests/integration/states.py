@@ -70,6 +70,7 @@ MEANS = {
 }
 SETTLED = {"rerun": [["interrupt", "again"]], "ask": [["interrupt"]], "undo": [["interrupt"]],
            "probe": [["interrupt", "begin"], ["interrupt"]]}
+RERUNS_MAX = 50  # of the engine
 SILENT = {  # (state, event): a step that may move so at any time
     "any": {("waiting", "go-on")},  # the question was withdrawn, or answered at once
     "group": {("pending", "begin"), ("running", "fail")},
@@ -79,17 +80,23 @@ BACK = {(s, "leave") for s in ("pending", "done", "failed", "interrupted", "skip
 AGAIN = {(s, "again") for s in ("failed", "interrupted")}
 
 
-def meanings(event):
-    """What may have moved the step that the event names; None: nothing."""
+def meanings(event, before):
+    """What may have moved the step that the event names, after what stood `before` in its journal;
+    None: nothing."""
     data = event.get("data") or {}
     if event["type"] == "decided":
         again = re.search("once more|tried again", data["decided"])
         return [["again"], []] if again else None
     if event["type"] != "step_interrupted":
         return MEANS.get(event["type"])
-    # On the way back, and after a stop, it has failed, whatever the plan says.
-    settled = SETTLED.get(data.get("on_crash"))
-    return settled + [["interrupt", "fail"], ["interrupt", "begin"]] if settled else None
+    if "on_crash" not in data:
+        return None  # of an undo, which goes on
+    begun = [i for i, e in enumerate(before) if e["type"] == "step_started"]
+    if any(e["type"] in ("stop_wanted", "state") for e in before[begun[-1]:]) or \
+            len(begun) > RERUNS_MAX:
+        return [["interrupt", "fail"]]
+    probing = before[begun[-1]]["data"]["direction"] == "probe"
+    return [["interrupt", "begin"]] if probing else SETTLED[data["on_crash"]]
 
 
 def kind_of(step):
@@ -132,18 +139,21 @@ class Replay:
 
 def step_arcs(step, events):
     """The arcs of one step, in order. Asserts that they are of the table and lead where it is."""
-    replay, back = Replay(kind_of(step)), ()
+    replay, back, before = Replay(kind_of(step)), (), []
     for e in events:
         data = e.get("data") or {}
-        if e["type"] == "state" and data["to"] == "rolling_back":
+        going_back = e["type"] == "state" and data["to"] == "rolling_back"
+        if going_back:
             back = BACK
         if data.get("answer") in ("retry", "skip"):
             replay.rest(AGAIN)
-        meant = meanings(e) if e.get("step") == step["id"] else None
-        if meant:
-            before = replay.found
-            replay.take(meant)
-            assert replay.found, f"{step['id']} cannot be {sorted(before)} before {e}"
+        if e.get("step") == step["id"]:
+            meant, were = meanings(e, before), sorted(replay.found)
+            if meant:
+                replay.take(meant)
+            assert replay.found, f"{step['id']} cannot be one of {were} before {e}"
+        if e.get("step") == step["id"] or going_back:
+            before.append(e)
         replay.rest(back)
     assert step["state"] in replay.found, \
         f"{step['id']} is {step['state']}; its journal leads to {sorted(replay.found)}"

@@ -5,7 +5,6 @@ that have run out, files and rows that somebody meddled with, and people who all
 """
 import json
 import os
-import random
 import resource
 import signal
 import sqlite3
@@ -15,7 +14,8 @@ import time
 
 import pytest
 
-from daemon import ENDED, SLOW, Daemon
+from daemon import SLOW, Daemon
+from storm import storm
 
 # ---- helpers ----------------------------------------------------------------------------------
 
@@ -354,90 +354,10 @@ def test_a_name_that_is_no_text_is_answered(updd, path):
 # ---- the storm ------------------------------------------------------------------------------------
 
 
-def storm_plans(tiny, rng):
-    """Plans on targets of their own. A word that begins with `again-` may be told more than once."""
-    def nap():
-        return f"sleep 0.{rng.randint(0, 3)}"
-
-    def acts(name, n, **more):
-        return [tiny.act(f"{name}{i}", nap(), **more) for i in range(n)]
-    held = {"default": "hold"}
-    return [
-        tiny.plan(*acts("line", 5)),
-        tiny.plan(*acts("pa", 1), {"id": "g", "parallel": acts("par", 4)}, *acts("pb", 1)),
-        tiny.plan(*acts("fa", 2), {"id": "g", "parallel": [*acts("fp", 2), tiny.fail("bad0")]}),
-        tiny.plan(*acts("ga", 1), tiny.gate("g1"), *acts("gb", 1), tiny.gate("g2"), *acts("gc", 1)),
-        tiny.plan(*acts("da", 1), tiny.gate("d", within="700ms", on_timeout="rollback")),
-        tiny.plan(*acts("ha", 1), tiny.fail("hb"), *acts("hc", 1), on_failure=held),
-        tiny.plan(tiny.act("sa", nap(), "test -e mended || { touch mended; exit 1; }"),
-                  tiny.fail("sb")),
-        tiny.plan(*[{**a, "undo": tiny.tell(f"undo-{a['id']}")}
-                    for a in acts("again-", 3, on_crash="rerun")]),
-        tiny.plan({"id": "ask", "parallel": acts("ask", 2, on_crash="ask")}, *acts("askb", 1)),
-    ]
-
-
-def storm_person(updd, job, now):
-    """Answers whatever a job waits for, as a person who is in no hurry to think."""
-    if now["state"] == "stuck":
-        return "retry", {}
-    for w in now.get("waits") or []:
-        verb = {"gate": "confirm", "retry-or-skip": "skip"}.get(w["kind"])
-        if verb in now["actions"] and "within" not in w and not w.get("deadline"):
-            return verb, {"wait": w["id"], **({"reason": "storm"} if verb == "skip" else {})}
-    return None
-
-
-def storm_kill(updd, rng):
-    """One blow: at the daemon, at an attempt's supervisor or worker, or at several of them."""
-    pids = []
-    for claim in (updd.state / "jobs").glob("*/*/*/claim"):
-        if not (claim.parent / "result.json").exists():
-            pids.append(json.loads(claim.read_text()).get("pid"))
-    marked = updd.attempt_processes()
-    kind = rng.choice(["daemon", "daemon", "supervisor", "child", "both", "all"])
-    if kind in ("daemon", "both", "all"):
-        updd.kill9()
-    hit = {"supervisor": pids[:1], "both": pids[:1], "child": marked[:1], "all": pids + marked}
-    for pid in hit.get(kind, []):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, TypeError):
-            pass
-    if kind in ("daemon", "both", "all"):
-        updd.start()
-
-
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_a_storm_of_kills_loses_no_job_no_answer_and_repeats_no_step(updd, tiny, seed):
-    print("seed", seed)
-    rng = random.Random(seed)
-    keys = {f"{seed}-{i}": {"document": json.dumps(plan), "inputs": {}}
-            for i, plan in enumerate(storm_plans(tiny, rng))}
-    jobs = {key: updd.api("POST", "/v1/jobs", body, key=key)["id"] for key, body in keys.items()}
-    answered, left, end = [], set(jobs.values()), time.monotonic() + 60 * SLOW
-    blows = 12
-    while left:
-        assert time.monotonic() < end, "\n".join(updd.tell(j) for j in left)
-        if blows > 0:
-            blows -= 1
-            time.sleep(rng.uniform(0, 0.3))
-            storm_kill(updd, rng)
-        for job in sorted(left):
-            now = updd.job(job)
-            todo = storm_person(updd, job, now)
-            if now["state"] in ENDED:
-                left.discard(job)
-            elif todo and updd.call("POST", f"/v1/jobs/{job}/{todo[0]}", todo[1]).status == 200:
-                answered.append((job, todo[1].get("wait")))
-        time.sleep(0.02)
-    for key, body in keys.items():
-        assert updd.api("POST", "/v1/jobs", body, key=key)["id"] == jobs[key], "a second job"
-    assert len(updd.api("GET", "/v1/jobs?limit=100")["jobs"]) == len(jobs)
-    done = [w for w in tiny.done() if w.startswith("do-") and not w.startswith("do-again-")]
-    assert len(done) == len(set(done)), sorted(w for w in done if done.count(w) > 1)
-    for job in jobs.values():
-        updd.invariants(job)
-        closed = [e["data"]["wait"] for e in updd.events(job) if e["type"] == "wait_closed"]
-        assert all(w in closed for j, w in answered if j == job and w), (answered, closed)
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_a_storm_of_kills_breaks_no_rule(built, tmp_path, seed):
+    figures, wrong = storm(tmp_path / "storm", seed, round(30 / SLOW))
+    print(f"seed {seed}: {figures}")
+    assert not wrong, "\n".join(wrong)
+    assert figures["kills"] and figures["jobs"], figures

@@ -29,6 +29,12 @@ class Tiny:
         return {"id": name, **self.tell(f"do-{name}", then),
                 "undo": self.tell(f"undo-{name}", undo_then), **more}
 
+    def say(self, name, lines, **more):
+        """A step that numbers what it says, and notes in `said` how far it came, then tells."""
+        script = (f"i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line-$i; "
+                  f"echo $UPDD_ATTEMPT $i >>said; done; sync said; echo do-{name} >>told; sync told")
+        return {"id": name, "run": ["sh", "-c", script], "undo": self.tell(f"undo-{name}"), **more}
+
     def fail(self, name, **more):
         return self.act(name, "exit 3", **more)
 

@@ -4,6 +4,7 @@
  * that changes the disk, starts or signals a process, or answers a client.
  *   UPDD_BOUNDARY_PROGRAM   the one program it acts in, by its short name; it sleeps in all others,
  *                           and in what that program forks
+ *   UPDD_BOUNDARY_FORKED    when set, it acts in what that program forks, and sleeps in itself
  *   UPDD_BOUNDARY_CONTROL   a file of a Control, shared by all processes and with the test
  * It promises: calls are counted over all processes of that name, restarted ones included, and
  * exactly one of them dies. What goes to standard error counts as nothing.
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -35,7 +37,7 @@
 #define CALLS_MAX 4096
 #define NAME_SIZE 16
 
-/* What test_boundaries.py maps too: five numbers, then the calls' names. */
+/* What boundaries.py maps too: five numbers, then the calls' names. */
 typedef struct Control {
         _Atomic uint32_t count;   /* calls so far */
         _Atomic uint32_t kill_at; /* the number of the call to die at; 0: none */
@@ -47,6 +49,11 @@ typedef struct Control {
 
 static Control *control;
 static pid_t self;
+
+/* What vfork(2) makes is no child to this: it shares the memory, and `self` with it. */
+static void forked(void) {
+        self = getpid();
+}
 
 __attribute__((constructor)) static void boundary_init(void) {
         const char *program = getenv("UPDD_BOUNDARY_PROGRAM");
@@ -63,7 +70,10 @@ __attribute__((constructor)) static void boundary_init(void) {
         if (at == MAP_FAILED)
                 abort();
         (void) close(fd);
-        self = getpid();
+        if (!getenv("UPDD_BOUNDARY_FORKED"))
+                self = getpid();
+        else if (pthread_atfork(NULL, NULL, forked) != 0)
+                abort();
         control = at;
 }
 
