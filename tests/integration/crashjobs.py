@@ -201,6 +201,35 @@ def senseless(tiny):
                      inputs={"long": {"type": "string", "default": "for ages"}})
 
 
+# ---- long ones, for faults that are tried at some of their places -------------------------------
+
+
+def forth(tiny):
+    """Goes through: checks, actions, a parallel group, a question, a retry, gates, finalise."""
+    return tiny.plan(
+        tiny.say("a", 20),
+        {"id": "w", "write": {"to": "written", "text": "x"}},
+        {"id": "par", "parallel": [tiny.act("p0"), tiny.act("p1")]},
+        asks("ask"),
+        tiny.act("again", once("tried"), retry={"tries": 2, "first": "10ms"}),
+        tiny.gate("missed", within="100ms", on_timeout="continue"),
+        tiny.gate("accept", items=["one", "two"]),
+        tiny.act("z"),
+        checks=[{"path": str(tiny.folder)}], finalise=[{"id": "fin", **tiny.tell("do-fin")}])
+
+
+def back(tiny):
+    """Fails, is held, fails again, goes back, sticks twice, and is rolled back."""
+    return tiny.plan(
+        tiny.say("a", 20),
+        {"id": "w", "write": {"to": "written", "text": "x"}},
+        tiny.act("b", undo_then=once("stuck-b")),
+        tiny.act("s", undo_then="exit 1"),
+        {"id": "g", "group": [tiny.act("g0", LEAVES), tiny.act("g1")]},
+        tiny.fail("c"),
+        on_failure={"c": "hold"})
+
+
 # ---- crashes ------------------------------------------------------------------------------------
 
 
@@ -346,6 +375,15 @@ JOBS = {
     "deeds": (deeds, "rolled_back", {}),
     "worked": (worked, "rolled_back", {}),
 }
+LONG = {
+    "forth": (forth, "succeeded", {
+        ("question", "ask"): [ANSWER],
+        ("gate", "accept"): [("confirm", {"ticks": ["one"]}), ("confirm", {"all": True})],
+        ("ended", "succeeded"): [("finalise", {})]}),
+    "back": (back, "rolled_back", {
+        ("retry-or-skip", "c"): [RETRY, FULL],
+        ("stuck", "s"): [SKIP], ("stuck", "b"): [RETRY]}),
+}
 MORE = {"dry": {"dry_run": True}, "told": GIVEN}  # of what starts the job
 UNSTARTABLE = ("unstarted",)  # a job whose updd-step ends at once
 # What a person does where only the death of a step led.
@@ -408,9 +446,14 @@ class Person:
         verb, body = planned[0] if planned else AFTER_A_DEATH[place[0]]
         if verb == "touch":
             return self.tiny.touch(body)  # the wait closes by itself
-        if not planned and now["state"] == "succeeded":
-            verb, body = SKIP
+        if not planned and now["state"] == "succeeded" and place[0] == "retry-or-skip":
+            verb, body = SKIP  # a finalise step: the way back is closed
         if planned:
             planned.pop(0)
         named = verb not in ("rollback", "cancel")
         return self.updd.post(self.job, verb, **body, **(wait if named else {})) and None
+
+
+def steer(updd, tiny, job, decisions):
+    """The job, once a person has seen it to its end."""
+    return Person(updd, tiny, job, decisions).until_the_end()

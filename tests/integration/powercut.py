@@ -18,9 +18,9 @@ import uuid
 
 import disk
 import rules
-import test_boundaries
+from crashjobs import FULL, LONG, RETRY, SECRET, steer
+from crashjobs import JOBS as SMALL
 from daemon import BUILD, Daemon, Refused
-from test_boundaries import FULL, RETRY, SECRET, steer
 from tiny import Tiny
 
 RECORDER = BUILD / "tests/recorder/recorder"
@@ -103,7 +103,7 @@ def kept_facts(tiny):
 
 
 JOBS = {
-    **test_boundaries.JOBS,
+    **LONG, **{name: SMALL[name] for name in ("stop", "told", "missed", "given-up")},
     "crashes": (crashes, "rolled_back", {
         ("gate", "accept"): [FULL], ("retry-or-skip", "asks"): [RETRY] * 3}),
     "keeps": (keeps, "rolled_back", {("gate", "accept"): [FULL]}),

@@ -102,7 +102,8 @@ def nothing_is_lost(run, sane):
     if run.now["state"] == "rolled_back":
         assert not run.tiny.exists("written")
         assert look_at(run.tiny.folder / "world") == run.world, "the undo did not bring it back"
-        standing = {s for s, state in run.states.items() if state in ("done", "running", "undoing")}
+        standing = {s["id"] for s in run.now["steps"] if s["phase"] != "hook" and
+                    s["state"] in ("done", "running", "undoing")}
         left = {"ask", "missed", "accept", "@checks", "bk"}  # they have no undo
         assert standing <= left, run.states
 
@@ -132,7 +133,7 @@ def test_a_step_that_dies_at_any_boundary_is_lost_neither_way(built, tmp_path, n
 
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.parametrize("both", [False, True], ids=["step", "step-and-daemon"])
-@pytest.mark.parametrize("name", ["line", "asked", "grouped", "told"])
+@pytest.mark.parametrize("name", ["forth", "back", "told"])
 def test_a_step_that_dies_in_a_longer_job_is_lost_neither_way(built, tmp_path, name, both):
     try_all(tmp_path, name, "updd-step", nothing_is_lost, stride=SAMPLE, both=both)
 
