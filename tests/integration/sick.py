@@ -16,7 +16,7 @@ import time
 
 import rules
 from daemon import BUILD, SLOW, Daemon
-from test_boundaries import JOBS, steer
+from crashjobs import JOBS, LONG, steer
 from tiny import Tiny
 
 LIBRARY = BUILD / "tests/preload/sick.so"
@@ -167,7 +167,7 @@ class Run:
         self.folder, self.tiny = folder, Tiny(folder / "tiny")
         self.control = Control(folder / "control")
         self.updd = Patient(folder / "updd", self.control, programs)
-        plan, self.end, decisions = JOBS[name]
+        plan, self.end, decisions = {**JOBS, **LONG}[name]
         doctor = None
         try:
             self.updd.start()
