@@ -31,10 +31,14 @@ const char *docker_name(const json_t *container) {
         return *name == '/' ? name + 1 : name;
 }
 
-static int64_t started_ms(const json_t *state) {
-        int64_t ms;
+/* By the wall clock, which the engine goes by. One that begins in the future began before the clock
+ * was set back: how long ago is not known, and it must not stay young until the clock is there. */
+static int64_t age_ms(const json_t *state) {
+        int64_t ms, now = now_wall_ms();
 
-        return time_parse(args_text(state, "StartedAt", ""), &ms) < 0 ? 0 : ms;
+        if (time_parse(args_text(state, "StartedAt", ""), &ms) < 0 || ms > now)
+                return INT64_MAX;
+        return now - ms;
 }
 
 static char *last_probe(const json_t *health) {
@@ -58,7 +62,7 @@ static Condition by_health(const json_t *state, char **ret_why) {
                 return CONDITION_STARTING;
         }
         if (!streq(status, "unhealthy")) {
-                if (now_wall_ms() - started_ms(state) >= YOUNG_MS)
+                if (age_ms(state) >= YOUNG_MS)
                         return CONDITION_RUNNING;
                 *ret_why = strdup("it has only just begun");
                 return CONDITION_STARTING;
@@ -74,7 +78,7 @@ static Condition judge(const json_t *container, char **ret_why) {
 
         if (json_is_true(json_object_get(state, "Restarting")) ||
             (restarts > 0 && json_is_true(json_object_get(state, "Running")) &&
-             now_wall_ms() - started_ms(state) < SETTLED_MS)) {
+             age_ms(state) < SETTLED_MS)) {
                 *ret_why = strf("it is restarted again and again (%lld times, last exit code %lld)",
                                 restarts, code);
                 return CONDITION_LOOPING;

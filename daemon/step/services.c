@@ -2,7 +2,6 @@
 /* What all kinds of services share: finding, looking, waiting, telling. See services.h. */
 #include "daemon/step/services.h"
 
-#include "daemon/attempt/attempt.h"
 #include "daemon/step/worker.h"
 
 #define LOOK_EVERY_MS 400
@@ -129,13 +128,10 @@ void service_tell_log(Step *s, Service *v) {
 
 int64_t service_limit_left_ms(Step *s) {
         int64_t limit = json_integer_value(json_object_get(step_task(s), "timeout_ms"));
-        json_auto_t *claim = NULL;
 
-        if (limit <= 0 ||
-            attempt_claim_read(s->dirfd, args_text(step_task(s), "id", ""), &claim) < 0)
+        if (limit <= 0)
                 return INT64_MAX;
-        return json_integer_value(json_object_get(claim, "started")) + limit - now_wall_ms() -
-               MIN(KEPT_BACK_MS, limit / 5);
+        return limit - (now_mono_us() - s->began_us) / 1000 - MIN(KEPT_BACK_MS, limit / 5);
 }
 
 typedef int (*LookFunc)(Step *s, Service *v, const json_t *entry, ServiceLook *ret, Error *reterr);

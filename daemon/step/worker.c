@@ -349,6 +349,7 @@ void worker_run(int dirfd, int control, json_t *task, json_t *secrets) {
                   .stop_fd = -EBADF,
                   .task = task,
                   .secrets = secrets,
+                  .began_us = now_mono_us(),
                   .exit = -1};
         _cleanup_error_ Error error = ERROR_INIT;
         size_t failed = SIZE_MAX;

@@ -31,6 +31,7 @@ struct Step {
         char *kept;
         bool looking;           /* checks_look(): nothing is recorded or logged */
         int64_t check_until_us; /* a check's own time limit (monotonic), or 0 */
+        int64_t began_us;       /* when the worker began (monotonic) */
         unsigned questions;
         const char *phase; /* as last told; NULL: not yet */
         Compose compose;   /* the spelling that works here, once it is known */
