@@ -28,6 +28,7 @@ static const EventLook looks[] = {
         {"decided", "decided", WARN},         {"state", "job", NOTE},
         {"hook_failed", "failed", WARN},      {"way_back_closed", "closed", DIM},
         {"finalise_done", "finalised", GOOD}, {"stop_wanted", "stopping", WARN},
+        {"clock_set", "clock", NOTE},
 };
 
 static const EventLook *event_look(const char *type) {

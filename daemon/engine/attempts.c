@@ -20,7 +20,7 @@ void step_fail(Job *job, unsigned idx, const char *type, const char *message, co
 
         json_decref(s->result);
         s->result = result;
-        s->ended = now_wall_ms();
+        s->ended = job_now(job);
         if (job_step_move(job, idx, STEP_EVENT_FAIL) < 0)
                 return;
         s->order = ++job->next_order;
@@ -31,7 +31,7 @@ void step_fail(Job *job, unsigned idx, const char *type, const char *message, co
 void step_succeed(Job *job, unsigned idx, json_t *outputs) {
         StepState *s = &job->steps[idx];
         json_auto_t *owned = outputs;
-        int64_t now = now_wall_ms();
+        int64_t now = job_now(job);
 
         if (job_step_move(job, idx, STEP_EVENT_SUCCEED) < 0)
                 return;
@@ -104,7 +104,7 @@ static void attempt_record(Job *job, unsigned idx, Direction direction) {
         s->again = (Deadline){0};
         if (s->started == 0 || direction == DIRECTION_UNDO ||
             job->def->steps[idx].phase == PHASE_HOOK)
-                s->started = now_wall_ms();
+                s->started = job_now(job);
         if (direction == DIRECTION_DO) {
                 s->begun = true;
                 s->tries++;
@@ -465,7 +465,7 @@ int attempt_ended(Turn *t, Job *job, unsigned idx, const json_t *given) {
         if (!s->in_flight)
                 return 0;
         s->in_flight = false;
-        s->ended = now_wall_ms();
+        s->ended = job_now(job);
         s->outcome = streq(state, "done")     ? ATTEMPT_DONE
                      : streq(state, "failed") ? ATTEMPT_FAILED
                                               : ATTEMPT_INTERRUPTED;

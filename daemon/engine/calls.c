@@ -93,7 +93,7 @@ static void item_tick(Job *job, const char *wait, json_t *item, const char *who)
         if (json_object_get(item, "ticked"))
                 return;
         (void) json_put(item, "ticked",
-                        json_pack("{s:s, s:s}", "by", who, "at", time_format(now_wall_ms(), time)));
+                        json_pack("{s:s, s:s}", "by", who, "at", time_format(job_now(job), time)));
         job_tell(job, "wait_ticked", -1, who,
                  json_pack("{s:s, s:O}", "wait", wait, "item", json_object_get(item, "text")));
 }

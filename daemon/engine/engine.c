@@ -184,6 +184,8 @@ int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error 
                 return error_set(reterr, ENOMEM, "bad-config", "Cannot use the state folder %s",
                                  config->state_dir);
         r = sd_event_add_time(event, &e->timer, CLOCK_BOOTTIME, UINT64_MAX, 1000, on_timer, e);
+        if (r >= 0)
+                r = engine_watch_clock(e);
         if (r < 0)
                 return error_set(reterr, -r, "internal", "Cannot set a timer: %s", strerror(-r));
         r = sd_event_add_inotify(event, &e->anchor, e->state_dir, IN_DELETE_SELF, on_anchor, e);
@@ -245,6 +247,7 @@ void engine_free(Engine *e) {
         slots_free(e->slots, e->n_slots);
         store_free(e->store);
         sd_event_source_disable_unref(e->timer);
+        sd_event_source_disable_unref(e->clock_source);
         sd_event_source_disable_unref(e->anchor);
         sd_event_unref(e->event);
         for (unsigned i = 0; e->plan_dirs && e->plan_dirs[i]; i++)

@@ -71,7 +71,7 @@ static int step_begin(Turn *t, Job *job, unsigned idx) {
         if (r <= 0)
                 return r == -EBADE ? 0 : r;
         if (def->class == VERB_GROUP) {
-                job->steps[idx].started = now_wall_ms();
+                job->steps[idx].started = job_now(job);
                 job->steps[idx].begun = true;
                 return job_step_move(job, idx, STEP_EVENT_BEGIN);
         }
@@ -103,7 +103,7 @@ static Flow flow_group(Turn *t, Job *job, unsigned idx, int *ret_r) {
                 step_succeed(job, idx, NULL);
         else {
                 *ret_r = job_step_move(job, idx, STEP_EVENT_FAIL);
-                job->steps[idx].ended = now_wall_ms();
+                job->steps[idx].ended = job_now(job);
                 job->steps[idx].order = ++job->next_order;
         }
         return flow;
@@ -303,7 +303,7 @@ int forward_advance(Turn *t, Job *job, Error *reterr) {
 static int start(Turn *t, Job *job) {
         int r;
 
-        job->started = now_wall_ms();
+        job->started = job_now(job);
         r = job_enter(t, job, JOB_EVENT_CHECKS_PASSED);
         if (r >= 0)
                 hooks_queue(job, "started");

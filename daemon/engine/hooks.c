@@ -23,7 +23,7 @@ static json_t *hook_event(const Job *job, const char *event) {
 
         if (!data)
                 return NULL;
-        (void) json_put(data, "time", json_string(time_format(now_wall_ms(), time)));
+        (void) json_put(data, "time", json_string(time_format(job_now(job), time)));
         if (failure)
                 (void) json_put(data, "failure", failure);
         if (back)

@@ -38,8 +38,8 @@ typedef struct Watch {
         bool told;       /* its end is in the queue of facts */
         bool unprepared; /* its folder or task.json is still to be written */
         unsigned spawns;
-        int trouble;       /* what kept it from starting, as was told; 0: nothing */
-        int64_t started;   /* CLOCK_BOOTTIME ms of the first spawn */
+        int trouble;     /* what kept it from starting, as was told; 0: nothing */
+        int64_t started; /* CLOCK_MONOTONIC ms of the first spawn: a suspend is no time to claim */
         unsigned question; /* highest question told */
         long progress_at;  /* how far `progress` has been read */
         json_t *secrets;   /* until it is claimed */
@@ -81,6 +81,7 @@ struct Engine {
         unsigned n_calls;
         int64_t last_job;
         sd_event_source *timer;
+        sd_event_source *clock_source;
         sd_event_source *anchor; /* keeps the loop's inotify descriptor: closing one takes 10 ms */
         int64_t armed_for;       /* CLOCK_BOOTTIME ms, INT64_MAX: not armed */
         int64_t checkpoint_at;   /* when an idle store moves its WAL back; 0: nothing to move */
@@ -181,5 +182,7 @@ void engine_run_end(Engine *e);
 
 /* The highest number of a job's folder, 0 when there is none. */
 int64_t engine_newest_folder(Engine *e);
+/* From now on all jobs look at their deadlines when the wall clock is set (clock.c). */
+_must_check_ int engine_watch_clock(Engine *e);
 /* Removes old jobs' folders. */
 void engine_prune(Engine *e);

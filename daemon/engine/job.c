@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A job in memory: copies, moves, events and deadlines. Rows stand in rows.c. */
+/* A job in memory: copies, moves and events. Rows stand in rows.c, deadlines in deadline.c. */
 #include "daemon/engine/job.h"
 
 #include "api/args.h"
@@ -18,6 +18,7 @@ int job_new(int64_t id, JobDef *def, Job **ret) {
         job->id = id;
         job->def = job_def_ref(def);
         job->live = true;
+        job_clock_init(job);
         job->steps = calloc(def->n_steps + 1, sizeof(StepState));
         job->waits = json_array();
         job->facts = json_object();
@@ -88,6 +89,9 @@ int job_copy(const Job *job, Job **ret) {
         copy->advance = job->advance;
         copy->next_order = job->next_order;
         copy->next_wait = job->next_wait;
+        copy->told = job->told;
+        copy->offset = job->offset;
+        copy->rewrite = job->rewrite;
         copy->way_back = job->way_back;
         copy->way_back_open = job->way_back_open;
         copy->finalising = job->finalising;
@@ -131,7 +135,7 @@ int job_move(Job *job, JobEvent event) {
                            job_state_to_text((JobState) next), "event", job_event_to_text(event)));
         job->state = (JobState) next;
         if (job_state_is_end(job->state))
-                job->ended = now_wall_ms();
+                job->ended = job_now(job);
         else
                 job->ended = 0;
         job->advance = true;
@@ -171,16 +175,4 @@ void job_fact(Job *job, const char *key, json_t *value) {
                 (void) json_object_set_new(job->facts, key, value);
         else
                 (void) json_object_del(job->facts, key);
-}
-
-Deadline deadline_in(int64_t ms) {
-        return (Deadline){.wall = now_wall_ms() + ms, .boot = now_boot_ms() + ms};
-}
-
-bool deadline_is_set(const Deadline *d) {
-        return d->wall != 0;
-}
-
-int64_t deadline_left(const Deadline *d, int64_t boot_now) {
-        return d->wall == 0 ? INT64_MAX : d->boot - boot_now;
 }

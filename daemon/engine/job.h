@@ -12,9 +12,10 @@
 #include "daemon/store/store.h"
 
 /* A moment to come, kept so that it survives restarts, reboots and changed clocks: within one boot
- * CLOCK_BOOTTIME decides, after a reboot the wall clock does, never later than first given. */
+ * CLOCK_BOOTTIME decides, after a reboot the wall clock does, never later than first given. The
+ * table of what happens when stands in deadline.c. */
 typedef struct Deadline {
-        int64_t wall; /* ms, 0 = none */
+        int64_t wall; /* ms, 0 = none; what people are shown */
         int64_t boot; /* ms of CLOCK_BOOTTIME, in this boot */
 } Deadline;
 
@@ -77,12 +78,15 @@ typedef struct Job {
                           "way_back", "deferred" */
         Deadline way_back;
         bool way_back_open, finalising;
+        int64_t told;   /* wall ms of the last event; the next one's is not before it */
+        int64_t offset; /* wall clock minus CLOCK_BOOTTIME, as the deadlines' wall times have it */
 
         /* what the store still has, for compare-and-set */
         JobState stored_state;
         int64_t stored_version;
         bool stored;     /* there is a row */
         bool renumbered; /* step rows must be dropped first: the definition changed */
+        bool rewrite;    /* its row is to be written although nothing was told */
         JobNews *news;   /* events that are not written yet */
         unsigned n_news;
         json_t *past; /* array: attempts that ended in the turn in which the next one of their step
@@ -112,11 +116,6 @@ void job_fact(Job *job, const char *key, json_t *value);
  * its place. -ENOMEM. */
 _must_check_ int job_attempt_pass(Job *job, unsigned idx);
 
-Deadline deadline_in(int64_t ms);
-bool deadline_is_set(const Deadline *d);
-/* Milliseconds until it, negative when it has passed; INT64_MAX when not set. */
-int64_t deadline_left(const Deadline *d, int64_t boot_now);
-
 /* Writes all that changed, inside the caller's transaction. */
 _must_check_ int job_store(Job *job, Store *store, Error *reterr);
 /* After COMMIT: nothing is left to write. */
@@ -125,5 +124,22 @@ void job_stored(Job *job);
 /* Makes a job of its rows; the plan is read again from the store's frozen document. */
 _must_check_ int job_load(Store *store, const JobRow *row, Job **ret, Error *reterr);
 
+/* ---- deadline.c ---- */
+Deadline deadline_in(int64_t ms);
+bool deadline_is_set(const Deadline *d);
+/* Milliseconds until it, negative when it has passed; INT64_MAX when not set. */
+int64_t deadline_left(const Deadline *d, int64_t boot_now);
 json_t *deadline_to_json(const Deadline *d);
+/* In terms of this boot, whatever boot it was written in. */
 Deadline deadline_from_json(const json_t *value);
+
+/* The wall clock, but never before the job's last event. */
+int64_t job_now(const Job *job);
+/* The clock as it is when a job comes into being, as its row keeps it, and read from there: waits
+ * and their deadlines must be loaded by then. */
+void job_clock_init(Job *job);
+json_t *job_clock_to_json(const Job *job);
+void job_clock_load(Job *job, const json_t *value);
+/* Tells that the wall clock was set since the job last looked, and sets what is shown of its
+ * deadlines with it. */
+void job_heed_clock(Job *job);

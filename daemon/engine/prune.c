@@ -24,7 +24,17 @@ static int by_number(const struct dirent **a, const struct dirent **b) {
         return x < y ? -1 : x > y;
 }
 
-static bool may_go(Engine *e, const char *path, const char *name, bool surplus) {
+/* The day to which ages are measured: that of the newest folder, or today if that is earlier. A
+ * clock that was set far ahead makes nothing old. */
+static int64_t today_of(const char *dir, struct dirent *const *entries, int n) {
+        int64_t today = now_wall_ms() / 1000;
+        _cleanup_free_ char *newest = n > 0 ? path_join(dir, entries[n - 1]->d_name) : NULL;
+        struct stat st;
+
+        return newest && stat(newest, &st) == 0 ? MIN(today, (int64_t) st.st_mtim.tv_sec) : today;
+}
+
+static bool may_go(Engine *e, const char *path, const char *name, int64_t today, bool surplus) {
         _cleanup_free_ char *backups = path_join(path, "backups");
         struct stat st;
 
@@ -32,8 +42,7 @@ static bool may_go(Engine *e, const char *path, const char *name, bool surplus) 
                 return false;
         if (surplus)
                 return true;
-        return stat(path, &st) == 0 &&
-               now_wall_ms() / 1000 - st.st_mtim.tv_sec > (int64_t) KEPT_DAYS * 24 * 3600;
+        return stat(path, &st) == 0 && today - st.st_mtim.tv_sec > (int64_t) KEPT_DAYS * 24 * 3600;
 }
 
 static void forget_secrets(Engine *e, const char *path, const char *name) {
@@ -59,13 +68,14 @@ void engine_prune(Engine *e) {
         _cleanup_free_ char *dir = path_join(e->state_dir, "jobs");
         struct dirent **entries = NULL;
         int n = dir ? scandir(dir, &entries, is_job_folder, by_number) : -1, gone = 0;
+        int64_t today = today_of(dir, entries, n);
 
         for (int i = 0; i < n; i++) {
                 _cleanup_free_ struct dirent *d = entries[i];
                 _cleanup_free_ char *path = path_join(dir, d->d_name);
 
                 forget_secrets(e, path, d->d_name);
-                if (path && may_go(e, path, d->d_name, n - i > KEPT_COUNT) &&
+                if (path && may_go(e, path, d->d_name, today, n - i > KEPT_COUNT) &&
                     remove_tree(path) >= 0)
                         gone++;
         }

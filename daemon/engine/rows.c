@@ -3,38 +3,6 @@
 #include "api/args.h"
 #include "daemon/engine/job.h"
 
-/* The boot id stands beside each deadline, so that a later daemon knows which clock to believe. */
-static const char *this_boot(void) {
-        static char boot[ID128_TEXT_MAX];
-
-        if (!boot[0] && boot_id_read(boot) < 0)
-                boot[0] = '\0';
-        return boot;
-}
-
-json_t *deadline_to_json(const Deadline *d) {
-        if (!deadline_is_set(d))
-                return NULL;
-        return json_pack("{s:I, s:I, s:s, s:I}", "wall", (json_int_t) d->wall, "boot",
-                         (json_int_t) d->boot, "boot_id", this_boot(), "left",
-                         (json_int_t) (d->boot - now_boot_ms()));
-}
-
-Deadline deadline_from_json(const json_t *value) {
-        int64_t wall = json_integer_value(json_object_get(value, "wall"));
-        int64_t boot = json_integer_value(json_object_get(value, "boot"));
-        int64_t longest = json_integer_value(json_object_get(value, "left"));
-        int64_t left;
-
-        if (wall == 0)
-                return (Deadline){0};
-        if (streq0(args_text(value, "boot_id", NULL), this_boot()))
-                return (Deadline){.wall = wall, .boot = boot};
-        /* Another boot: the wall clock decides, but a clock set back must not lengthen it. */
-        left = MIN(wall - now_wall_ms(), longest);
-        return (Deadline){.wall = wall, .boot = now_boot_ms() + left};
-}
-
 static char *step_to_text(const StepState *s) {
         json_auto_t *data = json_object();
         json_t *again;
@@ -82,6 +50,7 @@ static char *job_to_text(const Job *job) {
         (void) json_put(data, "advance", json_boolean(job->advance));
         (void) json_put(data, "way_back_open", json_boolean(job->way_back_open));
         (void) json_put(data, "finalising", json_boolean(job->finalising));
+        (void) json_put(data, "clock", job_clock_to_json(job));
         if (way_back)
                 (void) json_put(data, "way_back", way_back);
         return json_dumps(data, JSON_COMPACT);
@@ -115,21 +84,35 @@ static int store_row(Job *job, Store *store, Error *reterr) {
         return store_job_insert(store, &row, reterr);
 }
 
-static int store_news(Job *job, Store *store, Error *reterr) {
-        int64_t seq = job->version - job->n_news, now = now_wall_ms();
+/* While the clock is behind the last event, that one's time stands still, and what the clock says
+ * stands beside it. */
+static char *news_to_text(const JobNews *news, int64_t wall, int64_t time) {
+        json_auto_t *behind = NULL;
+        char text[TIME_TEXT_MAX];
+
+        if (wall >= time)
+                return json_dumps(news->data, JSON_COMPACT | JSON_ENCODE_ANY);
+        behind = news->data ? json_copy(news->data) : json_object();
+        if (json_put(behind, "clock", json_string(time_format(wall, text))) < 0)
+                return NULL;
+        return json_dumps(behind, JSON_COMPACT);
+}
+
+static int store_news(Job *job, int64_t wall, Store *store, Error *reterr) {
+        int64_t seq = job->version - job->n_news;
 
         /* An event that memory had no room for leaves a gap, and a gap is never written. */
         if (seq != job->stored_version)
                 return error_oom(reterr);
         for (unsigned i = 0; i < job->n_news; i++) {
                 const JobNews *news = &job->news[i];
-                _cleanup_free_ char *data =
-                        news->data ? json_dumps(news->data, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+                bool empty = !news->data && wall >= job->told;
+                _cleanup_free_ char *data = empty ? NULL : news_to_text(news, wall, job->told);
                 int r;
 
-                if (news->data && !data)
+                if (!empty && !data)
                         return error_oom(reterr);
-                r = store_event_add(store, job->id, ++seq, now, news->type, news->step,
+                r = store_event_add(store, job->id, ++seq, job->told, news->type, news->step,
                                     news->attempt, news->who, data, reterr);
                 if (r < 0)
                         return r;
@@ -235,8 +218,11 @@ static int store_steps_of(Job *job, Store *store, Error *reterr) {
 }
 
 int job_store(Job *job, Store *store, Error *reterr) {
+        int64_t wall = now_wall_ms();
         int r;
 
+        if (job->n_news > 0)
+                job->told = MAX(job->told, wall);
         if (!job->stored || job->renumbered) {
                 r = store_document_put(store, job->def->plan->sha256, job->def->plan->canonical,
                                        reterr);
@@ -249,7 +235,7 @@ int job_store(Job *job, Store *store, Error *reterr) {
         if (r >= 0)
                 r = store_steps_of(job, store, reterr);
         if (r >= 0)
-                r = store_news(job, store, reterr);
+                r = store_news(job, wall, store, reterr);
         return r;
 }
 
@@ -270,6 +256,7 @@ void job_stored(Job *job) {
         job->stored_state = job->state;
         job->stored_version = job->version;
         job->renumbered = false;
+        job->rewrite = false;
 }
 
 /* What cannot be true together would make a step run twice. */
@@ -310,6 +297,7 @@ static int load_step(void *userdata, unsigned idx, const char *id, const char *s
                 .result = json_incref(json_object_get(data, "result")),
                 .more = json_incref(json_object_get(data, "more")),
         };
+        s->dirty = job->rewrite && deadline_is_set(&s->again);
         attempt = args_text(data, "id", "");
         (void) snprintf(s->id, sizeof(s->id), "%s", attempt);
         return step_fits(s, job->def->steps[idx].phase) ? 0 : -EUCLEAN;
@@ -365,6 +353,7 @@ static int load_data(Job *job, const json_t *data) {
         job->way_back_open = json_is_true(json_object_get(data, "way_back_open"));
         job->finalising = json_is_true(json_object_get(data, "finalising"));
         job->way_back = deadline_from_json(json_object_get(data, "way_back"));
+        job_clock_load(job, json_object_get(data, "clock"));
         return 0;
 }
 

@@ -41,7 +41,7 @@ static int begin(Engine *e, Error *reterr) {
         if (r >= 0)
                 r = run_add(e, reterr);
         if (r >= 0)
-                r = store_requests_prune(e->store, now_wall_ms() - REQUESTS_KEPT_MS, reterr);
+                r = store_requests_prune(e->store, now_wall_ms(), REQUESTS_KEPT_MS, reterr);
         if (r >= 0)
                 r = store_commit(e->store, reterr);
         if (r < 0) {

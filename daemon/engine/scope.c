@@ -61,7 +61,7 @@ static json_t *stamp(int64_t wall_ms, bool day_only) {
 
 static int scope_job(const Turn *t, const Job *job, json_t *scope) {
         _cleanup_free_ char *dir = job_dir(t->state_dir, job->id);
-        _cleanup_free_ char *took = duration_format(now_wall_ms() - job->created);
+        _cleanup_free_ char *took = duration_format(job_now(job) - job->created);
         json_t *facts = json_object();
 
         if (!dir || !took || json_put(scope, "job", facts) < 0)

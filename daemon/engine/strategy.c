@@ -206,7 +206,7 @@ static json_t *lost_view(const Job *job, const json_t *strategy) {
 
         if (since == 0)
                 return NULL;
-        length = duration_format((now_wall_ms() - since) / 1000 * 1000);
+        length = duration_format((job_now(job) - since) / 1000 * 1000);
         return length ? json_pack("{s:s, s:s}", "since", time_format(since, time), "for", length)
                       : NULL;
 }

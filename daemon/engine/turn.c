@@ -139,6 +139,7 @@ static int decide(Batch *b, Error *reterr) {
                 Job *job = b->jobs[i];
 
                 clear_after(b, job);
+                job_heed_clock(job);
                 r = waits_check(&b->turn, job, reterr);
                 if (r >= 0)
                         r = job_advance(&b->turn, job, reterr);
@@ -155,7 +156,7 @@ static int decide(Batch *b, Error *reterr) {
 }
 
 bool job_changed(const Job *job) {
-        if (!job->stored || job->n_news > 0 || job->live != true)
+        if (!job->stored || job->rewrite || job->n_news > 0 || job->live != true)
                 return true;
         for (unsigned i = 0; i < job->def->n_steps; i++)
                 if (job->steps[i].dirty)

@@ -13,7 +13,7 @@ json_t *wait_open(Job *job, const char *kind, int step, int64_t within_ms, json_
 
         if (!wait || json_putf(wait, "id", "w%u", ++job->next_wait) < 0 ||
             json_put(wait, "kind", json_string(kind)) < 0 ||
-            json_put(wait, "since", json_string(time_format(now_wall_ms(), time))) < 0) {
+            json_put(wait, "since", json_string(time_format(job_now(job), time))) < 0) {
                 json_decref(wait);
                 return NULL;
         }
@@ -145,7 +145,7 @@ int gate_open(Turn *t, Job *job, unsigned idx, Error *reterr) {
                 json_decref(more);
                 return r;
         }
-        job->steps[idx].started = now_wall_ms();
+        job->steps[idx].started = job_now(job);
         job->steps[idx].begun = true;
         return wait_open(job, "gate", (int) idx, within, more) ? 0 : error_oom(reterr);
 }

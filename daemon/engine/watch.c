@@ -155,7 +155,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         watch_progress(w);
         if (!w->pid_source)
                 watch_look(w);
-        else if (now_boot_ms() - w->started >= ATTEMPT_UNCLAIMED_MS)
+        else if (now_mono_us() / 1000 - w->started >= ATTEMPT_UNCLAIMED_MS)
                 watch_unclaimed(w);
         else
                 watch_wait(w);
@@ -164,7 +164,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static void look_again(Watch *w, int64_t ms) {
         w->timer = sd_event_source_disable_unref(w->timer);
-        if (sd_event_add_time_relative(w->engine->event, &w->timer, CLOCK_BOOTTIME,
+        if (sd_event_add_time_relative(w->engine->event, &w->timer, CLOCK_MONOTONIC,
                                        (uint64_t) ms * 1000, 1000, on_timer, w) < 0)
                 log_job_error(w->job, NULL,
                               "cannot set a timer; an attempt is looked at on restart");
@@ -172,7 +172,7 @@ static void look_again(Watch *w, int64_t ms) {
 
 /* While it lives: for its claim, and for its progress where that cannot be heard of. */
 static void watch_wait(Watch *w) {
-        int64_t left = w->started + ATTEMPT_UNCLAIMED_MS - now_boot_ms();
+        int64_t left = w->started + ATTEMPT_UNCLAIMED_MS - now_mono_us() / 1000;
 
         look_again(w, w->progress_source ? MAX(left, 1) : LOOK_LATER_MS);
 }
@@ -249,7 +249,7 @@ static void look_at_unclaimed(Watch *w) {
         int r;
 
         if (w->stop_wanted || w->spawns >= SPAWNS_MAX ||
-            (!w->unprepared && now_boot_ms() - w->started > ATTEMPT_UNCLAIMED_MS)) {
+            (!w->unprepared && now_mono_us() / 1000 - w->started > ATTEMPT_UNCLAIMED_MS)) {
                 withdraw_or_look_again(w);
                 return;
         }
@@ -392,7 +392,7 @@ static void watch_start(Watch *w) {
         /* Too many processes, descriptors or pages there are for a while. */
         if (attempt_error_passes(r) && !w->stop_wanted) {
                 w->spawns--;
-                w->started = now_boot_ms();
+                w->started = now_mono_us() / 1000;
         }
         if (w->trouble != r)
                 log_job_warning(w->job, NULL, "cannot start updd-step%s: %s",
@@ -421,7 +421,7 @@ static Watch *watch_new(Engine *e, const Job *job, unsigned step) {
         w->n = s->attempts;
         w->dirfd = w->pidfd = -EBADF;
         w->stop_wanted = s->stop_wanted;
-        w->started = now_boot_ms();
+        w->started = now_mono_us() / 1000;
         memcpy(w->id, s->id, sizeof(w->id));
         w->dir = attempt_dir(e->state_dir, job, step, s->attempts);
         if (!w->dir) {
@@ -505,7 +505,7 @@ static int watch_prepare(Watch *w) {
         if (r < 0)
                 return r;
         w->unprepared = false;
-        w->started = now_boot_ms();
+        w->started = now_mono_us() / 1000;
         return 0;
 }
 

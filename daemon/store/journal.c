@@ -169,12 +169,13 @@ int store_request_put(Store *s, const char *key, const char *fingerprint, int64_
         return statement_run(s, q, "write an Idempotency-Key", reterr);
 }
 
-int store_requests_prune(Store *s, int64_t before, Error *reterr) {
+int store_requests_prune(Store *s, int64_t now, int64_t kept_ms, Error *reterr) {
         _cleanup_reset_ sqlite3_stmt *q = statement_get(s, SQL_REQUESTS_PRUNE, reterr);
 
         if (!q)
                 return -EIO;
-        (void) sqlite3_bind_int64(q, 1, before);
+        (void) sqlite3_bind_int64(q, 1, now);
+        (void) sqlite3_bind_int64(q, 2, kept_ms);
         return statement_run(s, q, "prune Idempotency-Keys", reterr);
 }
 

@@ -57,7 +57,8 @@ static const char *const sql[_SQL_MAX] = {
         [SQL_REQUEST_GET] = "SELECT fingerprint, reply FROM request WHERE key = ?1",
         [SQL_REQUEST_PUT] = "INSERT INTO request (key, fingerprint, time, reply) "
                             "VALUES (?1,?2,?3,?4)",
-        [SQL_REQUESTS_PRUNE] = "DELETE FROM request WHERE time < ?1",
+        [SQL_REQUESTS_PRUNE] = "DELETE FROM request WHERE time < "
+                               "min(?1, (SELECT max(time) FROM request)) - ?2",
         [SQL_TOKEN_PUT] = "INSERT INTO token (name, role, hash, created, who) "
                           "VALUES (?1,?2,?3,?4,?5)",
         [SQL_TOKEN_REMOVE] = "DELETE FROM token WHERE name = ?1",

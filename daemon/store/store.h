@@ -111,7 +111,9 @@ _must_check_ int store_request_get(Store *s, const char *key, char **ret_fingerp
                                    char **ret_reply, Error *reterr);
 _must_check_ int store_request_put(Store *s, const char *key, const char *fingerprint, int64_t time,
                                    const char *reply, Error *reterr);
-_must_check_ int store_requests_prune(Store *s, int64_t before, Error *reterr);
+/* Forgets keys that are older than `kept_ms`, by the newest of them or `now`, whichever is earlier: a
+ * clock that was set far ahead makes no request new again. */
+_must_check_ int store_requests_prune(Store *s, int64_t now, int64_t kept_ms, Error *reterr);
 
 /* ---- when a daemon had the store open (wall ms) ---- */
 typedef struct RunRow {

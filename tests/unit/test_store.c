@@ -206,10 +206,26 @@ static void an_idempotency_key_keeps_its_first_answer(void **state) {
         assert_true(store_request_put(f->store, "k", "xyz", 11, "[]", NULL) < 0);
         assert_int_equal(store_request_get(f->store, "k", &fingerprint, &reply, NULL), 1);
         assert_string_equal(fingerprint, "abc");
-        assert_int_equal(store_requests_prune(f->store, 11, NULL), 0);
-        free(TAKE(fingerprint));
-        free(TAKE(reply));
-        assert_int_equal(store_request_get(f->store, "k", &fingerprint, &reply, NULL), 0);
+}
+
+static bool key_is_known(Fixture *f, const char *key) {
+        _cleanup_free_ char *fingerprint = NULL, *reply = NULL;
+
+        return store_request_get(f->store, key, &fingerprint, &reply, NULL) == 1;
+}
+
+static void an_old_key_is_forgotten_but_not_because_the_clock_is_ahead(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(store_request_put(f->store, "old", "a", 10, "{}", NULL), 0);
+        assert_int_equal(store_requests_prune(f->store, 1000000, 5, NULL), 0);
+        assert_true(key_is_known(f, "old"));
+        assert_int_equal(store_request_put(f->store, "new", "b", 16, "{}", NULL), 0);
+        assert_int_equal(store_requests_prune(f->store, 15, 5, NULL), 0);
+        assert_true(key_is_known(f, "old"));
+        assert_int_equal(store_requests_prune(f->store, 1000000, 5, NULL), 0);
+        assert_false(key_is_known(f, "old"));
+        assert_true(key_is_known(f, "new"));
 }
 
 static void the_state_folder_is_for_its_owner_only(void **state) {
@@ -233,6 +249,7 @@ int main(void) {
                 TEST(a_newer_schema_is_refused_and_left_untouched),
                 TEST(a_damaged_file_is_refused_with_what_to_do),
                 TEST(an_idempotency_key_keeps_its_first_answer),
+                TEST(an_old_key_is_forgotten_but_not_because_the_clock_is_ahead),
                 TEST(the_state_folder_is_for_its_owner_only),
         };
 
