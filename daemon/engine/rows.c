@@ -182,7 +182,7 @@ static int store_attempt_of(Job *job, unsigned idx, Store *store, Error *reterr)
                 .direction = direction_to_text((Direction) s->direction),
                 .state = outcome_to_text(s->outcome),
                 /* The row is made when the attempt begins, and keeps that time. */
-                .started = now_wall_ms(),
+                .started = job_now(job),
                 .ended = s->in_flight ? 0 : s->ended,
                 .data = data,
         };
