@@ -4,6 +4,8 @@
  *
  *   STATE/jobs/<job>/                    the job's folder                               0700
  *   STATE/jobs/<job>/secrets/<name>      a secret that came with a request              0600
+ *   STATE/jobs/<job>/reserve/            space that is kept free for the way back (step/reserve.h)
+ *   STATE/jobs/<job>/reserve.json        where else such space is
  *   STATE/jobs/<job>/<step>/undo         undo record, JSON lines, appended and fsynced by updd-step
  *   STATE/jobs/<job>/<step>/kept/        what the undo record points at (copies of files, …)
  *   STATE/jobs/<job>/<step>/<n>/         one attempt:
@@ -52,6 +54,11 @@
 
 #include "api/error.h"
 #include "api/text.h"
+
+/* In a job's folder: what is reserved on its file system, and of it what the daemon itself may need
+ * on a full disk. */
+#define RESERVE_FOLDER "reserve"
+#define RESERVE_SPARE "@updd.spare"
 
 #define ATTEMPT_UNCLAIMED_MS (30 * 1000)
 #define ATTEMPT_FILE_MAX (8U * 1024 * 1024) /* no task, claim or result is larger */

@@ -17,9 +17,10 @@ extern const Check check_tcp;
 extern const Check check_that;
 extern const Check check_tool;
 extern const Check check_value;
+extern const Check check_way_back;
 
 const Check *const step_checks[] = {
-        &check_backup, &check_container, &check_disk,  &check_healthy, &check_http,    &check_logs,
-        &check_path,   &check_process,   &check_run,   &check_sql,     &check_stopped, &check_tcp,
-        &check_that,   &check_tool,      &check_value, NULL,
+        &check_backup, &check_container, &check_disk,  &check_healthy,  &check_http,    &check_logs,
+        &check_path,   &check_process,   &check_run,   &check_sql,      &check_stopped, &check_tcp,
+        &check_that,   &check_tool,      &check_value, &check_way_back, NULL,
 };

@@ -63,12 +63,14 @@ static bool is_overridden(const Step *s, const json_t *check) {
 
 /* ---- telling ---- */
 
-static json_t *outcome_json(const char *title, const json_t *check, bool ok, const char *message,
-                            const char *hint, bool warn, bool overridden) {
+static json_t *outcome_json(const Step *s, const char *title, const json_t *check, bool ok,
+                            const char *message, const char *hint, bool warn, bool overridden) {
         json_auto_t *outcome = json_pack("{s:s, s:s, s:b, s:s*, s:s*}", "name", title, "check",
                                          args_text(check, "check", "?"), "ok", ok, "message",
                                          message, "hint", hint);
 
+        if (outcome && s->found && json_object_update_missing(outcome, s->found) < 0)
+                return NULL;
         if (outcome && warn && json_put(outcome, "warn", json_true()) < 0)
                 return NULL;
         if (outcome && overridden && json_put(outcome, "overridden", json_true()) < 0)
@@ -80,8 +82,10 @@ static void log_outcome(Step *s, const char *title, const char *message, const c
                         bool warn, bool overridden) {
         const char *word = !message ? "ok  " : overridden ? "OVER" : warn ? "WARN" : "FAIL";
 
+        const char *found = args_text(s->found, "message", NULL);
+
         if (!message)
-                step_log(s, "%s %s", word, title);
+                step_log(s, "%s %s%s%s", word, title, found ? ": " : "", found ? found : "");
         else
                 step_log(s, "%s %s: %s%s%s%s", word, title, message, hint ? " (hint: " : "",
                          hint ? hint : "", hint ? ")" : "");
@@ -97,7 +101,7 @@ static int settle(Step *s, const char *title, const json_t *check, int r, const 
                 (void) !args_bool(check, "warn", false, &warn, NULL);
         if (!s->looking)
                 (void) step_check_result(
-                        s, outcome_json(title, check, r >= 0, message, hint, warn, overridden));
+                        s, outcome_json(s, title, check, r >= 0, message, hint, warn, overridden));
         log_outcome(s, title, message, hint, warn, overridden);
         return r < 0 && !warn && !overridden;
 }

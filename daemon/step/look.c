@@ -83,13 +83,15 @@ static _Noreturn void helper_main(Step *s, const Check *row, const json_t *check
         char *text;
         int r;
 
+        s->found = NULL; /* of the look before; the worker's own */
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
                 _exit(EXIT_FAILURE);
         s->overlay = check;
         s->check_until_us = s->check_until_us > 0 ? MIN(s->check_until_us, until_us) : until_us;
         r = row->look(s, json_object_get(check, "args"), &error);
-        answer = json_pack("{s:i, s:i, s:s*, s:s*, s:s*}", "r", r, "compose", (int) s->compose,
-                           "type", error.type, "message", error.message, "hint", error.hint);
+        answer = json_pack("{s:i, s:i, s:s*, s:s*, s:s*, s:O*}", "r", r, "compose",
+                           (int) s->compose, "type", error.type, "message", error.message, "hint",
+                           error.hint, "found", s->found);
         text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
         if (text)
                 (void) write_all(answer_fd, text, strlen(text));
@@ -146,6 +148,7 @@ static int answer_take(Step *s, const char *buf, size_t size, Error *reterr) {
                 return error_set(reterr, EIO, "check-died", "The check's helper process died");
         r = (int) json_integer_value(json_object_get(answer, "r"));
         s->compose = (Compose) json_integer_value(json_object_get(answer, "compose"));
+        s->found = json_incref(json_object_get(answer, "found"));
         if (r >= 0)
                 return r;
         (void) error_set(reterr, -r, args_text(answer, "type", "check-failed"), "%s",
@@ -199,5 +202,7 @@ int look_once(Step *s, const json_t *check, Error *reterr) {
                 return r;
         if (step_stopping(s))
                 return error_set(reterr, ECANCELED, "stopped", "Stopped");
+        json_decref(s->found);
+        s->found = NULL;
         return helper_run(s, row, check, timeout_ms, reterr);
 }

@@ -180,6 +180,12 @@ int step_check_result(Step *s, json_t *outcome) {
         return 0;
 }
 
+int step_found(Step *s, const char *message, json_t *space) {
+        json_decref(s->found);
+        s->found = json_pack("{s:s*, s:o}", "message", message, "space", space);
+        return s->found ? 0 : -ENOMEM;
+}
+
 int step_service_log(Step *s, const char *service, json_t *lines) {
         json_t *one = json_pack("{s:o}", service, lines);
 

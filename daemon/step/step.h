@@ -40,6 +40,9 @@ int step_output_secret(Step *s, const char *key,
 void step_progress(Step *s, const char *format, ...) _printf_(2, 3);
 /* One check's outcome for result.json; steals. {"name","check","ok",…} */
 int step_check_result(Step *s, json_t *outcome);
+/* From a check's look: what it found, as a sentence (may be NULL) and for machines; the outcome
+ * carries both. Steals `space`. */
+int step_found(Step *s, const char *message, json_t *space);
 /* Last lines of an unhealthy service's log, for the failure's report. Steals. */
 int step_service_log(Step *s, const char *service, json_t *lines);
 

@@ -4,6 +4,8 @@
  * supervisor how it ended. A signal TERM is a wish to stop: it makes stop_fd readable, for good.
  */
 #include "daemon/step/worker.h"
+#include "daemon/step/estimate.h"
+#include "daemon/step/reserve.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -135,6 +137,16 @@ static int run_once(Step *s, const json_t *op, Error *reterr) {
         return r;
 }
 
+/* What was reserved for this op is there for it now. */
+static void take_reserved(Step *s, const json_t *op) {
+        const char *from = args_text(json_object_get(op, "args"), "from", NULL);
+        bool back = streq(args_text(op, "direction", "do"), "undo");
+
+        reserve_take(s, args_text(op, "id", ""), back ? SHARE_BACK : SHARE_KEEP);
+        if (from && streq(args_text(op, "verb", ""), "restore") && !strchr(from, '/'))
+                reserve_take(s, from, SHARE_BACK);
+}
+
 /* 1: the op's probe says that it has happened before the interruption. */
 static int op_happened(Step *s, const json_t *op, Error *reterr) {
         json_auto_t *resolved = NULL;
@@ -164,6 +176,7 @@ static int run_op(Step *s, const json_t *op, Error *reterr) {
         r = args_int(retry, "tries", 1, &tries, reterr);
         if (r < 0)
                 return r;
+        take_reserved(s, op);
         for (unsigned i = 1;; i++) {
                 int64_t ms;
 

@@ -35,6 +35,7 @@ struct Step {
         unsigned questions;
         const char *phase; /* as last told; NULL: not yet */
         Compose compose;   /* the spelling that works here, once it is known */
+        json_t *found;     /* what the newest look tells beyond yes or no: see step_found() */
         int exit, signal;  /* of the child that made the op fail; exit -1: none */
 };
 

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reserve {} and release {}: the engine's own, behind the checks and after the job's end. What the
+ * check "way-back" has measured in this attempt is held (daemon/step/reserve.h).
+ */
+#include "daemon/step/estimate.h"
+#include "daemon/step/reserve.h"
+
+#include <fcntl.h>
+
+#define ESTIMATE_MAX (64U * 1024 * 1024)
+
+static bool is_overridden(Step *s) {
+        json_t *name;
+        size_t i;
+
+        json_array_foreach (json_object_get(step_task(s), "overrides"), i, name)
+                if (streq0(json_string_value(name), "way-back"))
+                        return true;
+        return false;
+}
+
+static int reserve_run(Step *s, const json_t *args, Error *reterr) {
+        _cleanup_free_ char *path = path_join(step_dir(s), ESTIMATE_FILE), *text = NULL;
+        json_auto_t *estimate = NULL, *outside = NULL;
+        int r = path ? file_read(AT_FDCWD, path, ESTIMATE_MAX, &text, NULL) : -ENOMEM;
+
+        /* The check was overridden and came to no estimate. */
+        if (r == -ENOENT)
+                return 0;
+        if (r >= 0) {
+                estimate = json_loads(text, 0, NULL);
+                r = estimate ? 0 : -ENOMEM;
+        }
+        if (r < 0)
+                return error_set(reterr, -r, "read-failed", "Cannot read %s: %s", path,
+                                 strerror(-r));
+        r = reserve_make(s, estimate, is_overridden(s), &outside, reterr);
+        return r < 0 ? r : step_output(s, "reserved", TAKE(outside));
+}
+
+static int release_run(Step *s, const json_t *args, Error *reterr) {
+        return reserve_drop(s, reterr);
+}
+
+const Verb verb_reserve = {"reserve", reserve_run, NULL};
+const Verb verb_release = {"release", release_run, NULL};
