@@ -214,6 +214,17 @@ static void put_way_back(const Screen *s, const json_t *job) {
                 put_label(s, "way back", "closed");
 }
 
+/* What the way back takes of the disks, as it was measured before the first step. */
+static void put_room(const Screen *s, const json_t *job) {
+        const json_t *steps = json_object_get(job, "steps");
+        const json_t *checks = json_object_get(json_array_get(steps, 0), "checks"), *check;
+        size_t i;
+
+        json_array_foreach (checks, i, check)
+                if (json_object_get(check, "space") && get_bool(check, "ok"))
+                        put_label(s, "room", get_text(check, "message"));
+}
+
 void put_job(Ctl *ctl, const Screen *s, const json_t *job) {
         const char *title = get_text(job, "title"), *plan = get_text(job, "plan");
         _cleanup_free_ char *overrides = join_texts(json_object_get(job, "overrides"), ", ");
@@ -228,6 +239,7 @@ void put_job(Ctl *ctl, const Screen *s, const json_t *job) {
         put_label(s, "decided", get_text(job, "decided"));
         put_label(s, "strategy", get_text(job, "strategy"));
         put_way_back(s, job);
+        put_room(s, job);
         put(s, PLAIN, "\n");
         put_steps(s, job);
         if (json_array_size(json_object_get(job, "waits")) > 0) {

@@ -111,10 +111,13 @@ static int close_former(Batch *b, Job *job) {
 
 static int check_overrides(const json_t *given, const Plan *plan, Error *reterr) {
         json_t *checks = json_object_get(plan->norm, "checks"), *check, *name;
+        json_auto_t *way_back = NULL;
         size_t i, k;
 
+        if (json_array_size(given) > 0 && plan_way_back_check(plan, &way_back) < 0)
+                return error_oom(reterr);
         json_array_foreach ((json_t *) given, i, name) {
-                bool known = false;
+                bool known = way_back && streq0(json_string_value(name), WAY_BACK_CHECK);
 
                 json_array_foreach (checks, k, check) {
                         known |=

@@ -116,6 +116,7 @@ static void run_effects(Batch *b) {
                 case EFFECT_STOP: watch_stop(e, effect->job, effect->step); break;
                 case EFFECT_DELIVER: watch_deliver(e, effect->job, effect->step, effect->k); break;
                 case EFFECT_RETIRE: retire(e, effect->job); break;
+                case EFFECT_UNRESERVE: engine_unreserve(e, effect->job); break;
                 default: break;
                 }
         }

@@ -80,16 +80,34 @@ static int add_made(JobDef *def, char *id, json_t *made, Phase phase) {
         return 0;
 }
 
+/* The plan's own, and behind them whether the way back would fit. */
 static int add_checks(JobDef *def) {
-        json_t *checks = json_object_get(def->plan->norm, "checks");
+        json_auto_t *checks = json_copy(json_object_get(def->plan->norm, "checks"));
+        json_t *way_back = NULL;
+        int r = plan_way_back_check(def->plan, &way_back);
 
+        if (r < 0 || !checks)
+                return -ENOMEM;
+        if (way_back && json_array_append_new(checks, way_back) < 0)
+                return -ENOMEM;
+        def->keeps = way_back;
         if (json_array_size(checks) == 0)
                 return 0;
-        return add_made(def, strdup("@checks"),
-                        json_pack("{s:s, s:s, s:s, s:{s:O, s:b}}", "id", "@checks", "verb", "check",
-                                  "title", "Checks before anything is touched", "args", "checks",
-                                  checks, "all", 1),
+        return add_made(def, strdup(STEP_CHECKS),
+                        json_pack("{s:s, s:s, s:s, s:{s:O, s:b}}", "id", STEP_CHECKS, "verb",
+                                  "check", "title", "Checks before anything is touched", "args",
+                                  "checks", checks, "all", 1),
                         PHASE_CHECKS);
+}
+
+static int add_release(JobDef *def) {
+        if (!def->keeps)
+                return 0;
+        return add_made(def, strdup(STEP_RELEASE),
+                        json_pack("{s:s, s:s, s:s, s:{}}", "id", STEP_RELEASE, "verb", "release",
+                                  "title", "Gives back the space reserved for the way back",
+                                  "args"),
+                        PHASE_HOOK);
 }
 
 /* The document that is read again has its keys sorted, and steps must then have the same numbers.
@@ -199,6 +217,8 @@ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr) {
                 r = add_thens(def);
         if (r >= 0)
                 r = add_hooks(def);
+        if (r >= 0)
+                r = add_release(def);
         if (r >= 0)
                 r = expand_titles(def);
         if (r < 0)

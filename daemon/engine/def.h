@@ -3,13 +3,18 @@
  * A job's definition: its frozen plan and inputs, flattened into numbered steps. It never changes
  * while a job has it (a retry that changes the plan makes a new one), so copies of a job share it.
  *
- * Steps stand in this order: "@checks" (if the plan has checks), the plan's steps with members
- * right behind their group, finalise steps, "@then.<strategy>" for each strategy with `then`, and
- * "@hook.<event>.<i>" for each hook.
+ * Steps stand in this order: "@checks" (if the plan has checks, or steps that keep something for
+ * the way back), the plan's steps with members right behind their group, finalise steps,
+ * "@then.<strategy>" for each strategy with `then`, "@hook.<event>.<i>" for each hook, and
+ * "@release", which gives back what was reserved for the way back.
  */
 #pragma once
 
 #include "daemon/plan/plan.h"
+
+#define STEP_CHECKS "@checks"
+#define STEP_RELEASE "@release"
+#define WAY_BACK_CHECK "way-back" /* its name, and what `--override` calls it */
 
 typedef enum Phase {
         PHASE_CHECKS,
@@ -42,6 +47,8 @@ typedef struct JobDef {
         unsigned n_steps;
         char *target; /* expanded */
         char *title;  /* expanded */
+        bool keeps;   /* some step keeps something for the way back: "@checks" and "@release" are
+                         there */
 } JobDef;
 
 _must_check_ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr);
@@ -52,6 +59,9 @@ DEFINE_CLEANUP(JobDef *, job_def_unref)
 /* A copy of a normal form, or a list of such, without the ids that the plan room made up: what
  * stands elsewhere in a plan may number them in another way. Caller owns; NULL: out of memory. */
 json_t *norm_plain(const json_t *norm);
+
+/* saves.c: the check that measures what the plan's steps will keep. 1; 0 when they keep nothing. */
+_must_check_ int plan_way_back_check(const Plan *plan, json_t **ret);
 
 /* The step's index, or -ENOENT. */
 int job_def_find(const JobDef *def, const char *id);

@@ -184,5 +184,11 @@ void engine_run_end(Engine *e);
 int64_t engine_newest_folder(Engine *e);
 /* From now on all jobs look at their deadlines when the wall clock is set (clock.c). */
 _must_check_ int engine_watch_clock(Engine *e);
+/* ---- reserve.c ---- */
+/* Gives back what the state folder reserves for a job, unless it may still go back by itself. */
+void engine_unreserve(Engine *e, int64_t job);
+/* The disk is full: what the jobs keep for the daemon itself is given back. */
+void engine_spare(Engine *e);
+
 /* Removes old jobs' folders. */
 void engine_prune(Engine *e);

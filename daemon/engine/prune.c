@@ -3,7 +3,8 @@
  * Old jobs' folders: what is beyond the newest KEPT_COUNT, or older than KEPT_DAYS, goes, logs and
  * undo records with it; the rows in the database stay. Jobs in memory keep theirs, and so does a
  * folder that holds backups: those are removed by the plan's `keep`, not by age. Secrets that came
- * with requests go with the job's leaving memory; what a crash left of them goes here.
+ * with requests go with the job's leaving memory, and what was reserved with its end; what a crash
+ * left of them goes here.
  */
 #include <dirent.h>
 #include <sys/stat.h>
@@ -75,6 +76,7 @@ void engine_prune(Engine *e) {
                 _cleanup_free_ char *path = path_join(dir, d->d_name);
 
                 forget_secrets(e, path, d->d_name);
+                engine_unreserve(e, strtoll(d->d_name, NULL, 10));
                 if (path && may_go(e, path, d->d_name, today, n - i > KEPT_COUNT) &&
                     remove_tree(path) >= 0)
                         gone++;

@@ -269,18 +269,28 @@ static bool step_fits(const StepState *s, Phase phase) {
         return !s->in_flight || (s->attempts > 0 && (runs || phase == PHASE_HOOK));
 }
 
+/* Rows of a daemon that made other pseudo-steps of the same plan have other numbers: the id counts,
+ * and the rows are written anew. */
+static int step_numbered(Job *job, unsigned idx, const char *id) {
+        if (idx < job->def->n_steps && streq(job->def->steps[idx].id, id))
+                return (int) idx;
+        job->renumbered = true;
+        return job_def_find(job->def, id);
+}
+
 static int load_step(void *userdata, unsigned idx, const char *id, const char *state,
                      const char *text) {
         json_auto_t *data = json_loads(text, 0, NULL);
         Job *job = userdata;
         const char *attempt;
         StepState *s;
-        int status;
+        int status, found;
 
         status = step_status_from_text(state);
-        if (!data || status < 0 || idx >= job->def->n_steps || !streq(job->def->steps[idx].id, id))
+        found = step_numbered(job, idx, id);
+        if (!data || status < 0 || found < 0)
                 return -EUCLEAN;
-        s = &job->steps[idx];
+        s = &job->steps[found];
         *s = (StepState){
                 .status = (uint8_t) status,
                 .direction = (uint8_t) json_integer_value(json_object_get(data, "dir")),
@@ -300,7 +310,7 @@ static int load_step(void *userdata, unsigned idx, const char *id, const char *s
         s->dirty = job->rewrite && deadline_is_set(&s->again);
         attempt = args_text(data, "id", "");
         (void) snprintf(s->id, sizeof(s->id), "%s", attempt);
-        return step_fits(s, job->def->steps[idx].phase) ? 0 : -EUCLEAN;
+        return step_fits(s, job->def->steps[found].phase) ? 0 : -EUCLEAN;
 }
 
 static int load_def(Store *store, const JobRow *row, json_t *inputs, JobDef **ret, Error *reterr) {
@@ -379,6 +389,8 @@ int job_load(Store *store, const JobRow *row, Job **ret, Error *reterr) {
         if (r < 0)
                 return error_set(reterr, -r, "store-failed", "Job %lld's rows cannot be read: %s",
                                  (long long) row->id, strerror(-r));
+        for (unsigned i = 0; job->renumbered && i < def->n_steps; i++)
+                job->steps[i].dirty = true;
         *ret = TAKE(job);
         return 0;
 }

@@ -263,6 +263,21 @@ static int reverted_step(const Job *job, unsigned idx, Error *reterr) {
         return target;
 }
 
+/* What the way back needs is reserved behind the last check, in the same attempt. */
+static int checks_add(Builder *b, unsigned idx, Error *reterr) {
+        _cleanup_free_ char *record = step_dir_of(b->turn->state_dir, b->job, idx);
+        json_auto_t *norm =
+                json_pack("{s:s, s:s, s:{}}", "verb", "reserve", "id", STEP_CHECKS, "args");
+        _cleanup_(surroundings_done) Surroundings s = {.env = json_object()};
+        int r = own_add(b, idx, "do", reterr);
+
+        if (r < 0 || b->job->dry_run || !b->job->def->keeps)
+                return r;
+        if (!record || !norm || !s.env)
+                return error_oom(reterr);
+        return op_add(b, norm, "do", &s, record, reterr);
+}
+
 static int do_add(Builder *b, unsigned idx, Error *reterr) {
         const StepDef *def = &b->job->def->steps[idx];
         int target;
@@ -271,6 +286,8 @@ static int do_add(Builder *b, unsigned idx, Error *reterr) {
                 return written_add(b, idx,
                                    json_object_get(json_object_get(def->norm, "args"), "list"),
                                    reterr);
+        if (def->phase == PHASE_CHECKS)
+                return checks_add(b, idx, reterr);
         if (b->job->dry_run && def->phase == PHASE_MAIN)
                 return written_add(b, idx, json_object_get(def->norm, "dry_run"), reterr);
         if (def->class != VERB_REVERT)

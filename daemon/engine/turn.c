@@ -187,11 +187,22 @@ static int write_jobs(Batch *b, Error *reterr) {
         return 0;
 }
 
+/* New jobs take no spare room from those that may have to go back. */
+static bool is_about_jobs(const Batch *b) {
+        bool any = b->engine->n_facts > 0 || b->n_pending == 0;
+
+        for (unsigned i = 0; i < b->n_pending; i++)
+                any |= b->pending[i].call->job > 0;
+        return any;
+}
+
 static void failed(Batch *b, const Error *error) {
         Engine *e = b->engine;
 
         store_rollback(e->store);
         engine_sicken(e, error);
+        if ((error->err == ENOSPC || error->err == EDQUOT) && is_about_jobs(b))
+                engine_spare(e);
         for (unsigned i = 0; i < b->n_pending; i++) {
                 Pending *p = &b->pending[i];
 

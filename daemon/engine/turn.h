@@ -9,10 +9,11 @@
 #include "daemon/engine/job.h"
 
 typedef enum EffectKind {
-        EFFECT_SPAWN,   /* write task.json and start updd-step */
-        EFFECT_STOP,    /* write the stop file, then TERM */
-        EFFECT_DELIVER, /* deliver answer `k` */
-        EFFECT_RETIRE,  /* drop the job from memory, and its secrets from the disk */
+        EFFECT_SPAWN,     /* write task.json and start updd-step */
+        EFFECT_STOP,      /* write the stop file, then TERM */
+        EFFECT_DELIVER,   /* deliver answer `k` */
+        EFFECT_RETIRE,    /* drop the job from memory, and its secrets from the disk */
+        EFFECT_UNRESERVE, /* give back what the state folder reserves for its way back */
 } EffectKind;
 
 typedef struct Effect {
@@ -151,6 +152,10 @@ void hooks_queue(Job *job, const char *event);
 _must_check_ int hooks_advance(Turn *t, Job *job, Error *reterr);
 /* The hook attempt's end: again, or on with the next. */
 void hook_ended(Job *job, unsigned idx, bool ok, const char *why);
+
+/* ---- reserve.c ---- */
+/* A job that has ended needs nothing reserved any more. */
+void reserve_settle(Turn *t, Job *job);
 
 /* ---- view.c ---- */
 _must_check_ int job_view(const Turn *t, const Job *job, json_t **ret);

@@ -232,11 +232,18 @@ static void watch_follow(Watch *w) {
 static void watch_start(Watch *w);
 static int watch_prepare(Watch *w);
 
+/* What passes by itself; on a full disk there may be spare room for the next look. */
+static bool passes(Watch *w, int r) {
+        if (r == -ENOSPC || r == -EDQUOT)
+                engine_spare(w->engine);
+        return attempt_error_passes(r);
+}
+
 static void withdraw_or_look_again(Watch *w) {
         int r = w->stop_wanted || w->dirfd < 0 ? 0 : attempt_result_reserve(w->dirfd);
 
         /* What has no room now may have it later: the step is not failed for that. */
-        if (attempt_error_passes(r))
+        if (passes(w, r))
                 w->spawns = 0;
         else
                 r = watch_withdraw(w);
@@ -256,7 +263,7 @@ static void look_at_unclaimed(Watch *w) {
         r = w->unprepared ? watch_prepare(w) : 0;
         if (r >= 0)
                 watch_start(w);
-        else if (attempt_error_passes(r))
+        else if (passes(w, r))
                 look_again(w, LOOK_LATER_MS);
         else {
                 log_job_error(w->job, NULL, "cannot prepare %s: %s", w->dir, strerror(-r));
@@ -464,7 +471,7 @@ void watch_spawn(Engine *e, const Job *job, Effect *effect) {
                 r = attempt_task_write(w->dirfd, effect->task);
         if (r >= 0)
                 watch_start(w);
-        else if (attempt_error_passes(r)) {
+        else if (passes(w, r)) {
                 w->unprepared = true;
                 w->trouble = r;
                 log_job_warning(job->id, NULL, "cannot prepare %s, trying again: %s", w->dir,
