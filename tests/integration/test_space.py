@@ -111,7 +111,12 @@ def left_over(updd, *folders):
 
 
 def nothing_left(updd, *folders):
-    updd.until(lambda: not left_over(updd, *folders), 20, lambda: left_over(updd, *folders))
+    """And whoever gave it back has ended."""
+    updd.until(lambda: not left_over(updd, *folders) and not updd.attempt_processes(), 20,
+               lambda: left_over(updd, *folders))
+    for job in updd.api("GET", "/v1/jobs")["jobs"]:
+        updd.until(lambda: not any(s["id"] == "@release" and "running" in s["attempt"]
+                                   for s in updd.job(job["id"])["steps"]), 20, "never released")
 
 
 def refused(updd, job, *words):
