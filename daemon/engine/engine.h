@@ -128,6 +128,18 @@ _must_check_ int engine_health(Engine *e, json_t **ret);
 /* {"n", "started", "before"?: {"n", "version", "started", "seen", "ended": false when it died}} */
 _must_check_ int engine_run(Engine *e, json_t **ret);
 
+/* ---- a job's report, as api/openapi.yaml describes it ---- */
+typedef struct Report Report;
+
+/* Begins the report of the job as it is now. It must be freed before the engine is. -ENOENT. */
+_must_check_ int engine_report_new(Engine *e, int64_t job, Report **ret, Error *reterr);
+/* Reads one page of the job's history: 1 there is more, 0 the report is whole. */
+_must_check_ int engine_report_read(Report *r, Error *reterr);
+/* The document, once it is whole; borrowed. */
+const json_t *engine_report_json(const Report *r);
+Report *report_free(Report *r);
+DEFINE_CLEANUP(Report *, report_free)
+
 /* ---- waiting for change (long poll) ---- */
 typedef void (*ChangeFunc)(void *userdata, int64_t job, uint64_t version);
 /* Called after every turn for each job that it changed. One listener. */

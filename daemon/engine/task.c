@@ -10,6 +10,7 @@
 #define TIMEOUT_DEFAULT_MS (60 * 60 * 1000)
 #define GRACE_MS (10 * 1000)
 #define LOG_BYTES (64 * 1024 * 1024)
+#define WORDS_MAX 80 /* bytes of an entry's arguments that are shown */
 
 /* What an op takes over from around it. */
 typedef struct Surroundings {
@@ -544,14 +545,56 @@ static char *known_words(const json_t *norm) {
         return strf("%s: its own undo", verb);
 }
 
+/* On one line, and cut between two characters where it is long. True. */
+static bool one_line(char *line) {
+        size_t n = strlen(line);
+
+        for (char *c = line; *c; c++)
+                if (*c == '\n')
+                        *c = ' ';
+        if (n <= WORDS_MAX)
+                return true;
+        for (n = WORDS_MAX - 3; n > 0 && ((unsigned char) line[n] & 0xc0) == 0x80; n--)
+                ;
+        (void) strcpy(line + n, "...");
+        return true;
+}
+
+/* "run: make clean", as it is written in the plan, and not all of it when it is long. */
+static char *entry_words(const json_t *norm) {
+        static const char *const keys[] = {"argv", "services", "paths", "args", "from",
+                                           "to",   "path",     "url",   "step", "db"};
+        const json_t *args = json_object_get(norm, "args"), *value = NULL;
+        const char *verb = args_text(norm, "verb", "?"), *title = args_text(norm, "title", NULL);
+        _cleanup_free_ char *line = NULL;
+        json_t *word;
+        size_t i;
+
+        for (i = 0; i < ELEMENTSOF(keys) && !value; i++)
+                value = json_object_get(args, keys[i]);
+        if (title || !value)
+                return strdup(title ? title : verb);
+        if (json_is_string(value))
+                line = strdup(json_string_value(value));
+        json_array_foreach ((json_t *) value, i, word) {
+                char *more = strf("%s%s%s", line ? line : "", line ? " " : "",
+                                  json_is_string(word) ? json_string_value(word) : "...");
+
+                free(line);
+                line = more;
+        }
+        return line && one_line(line) ? strf("%s: %s", verb, line) : strdup(verb);
+}
+
 static char *list_words(const json_t *list) {
         _cleanup_free_ char *words = NULL;
         const json_t *norm;
         size_t i;
 
         json_array_foreach ((json_t *) list, i, norm) {
-                const char *word = args_text(norm, "title", args_text(norm, "verb", "?"));
-                char *more = strf("%s%s%s", words ? words : "", words ? ", then " : "", word);
+                _cleanup_free_ char *word = entry_words(norm);
+                char *more = word ? strf("%s%s%s", words ? words : "", words ? ", then " : "", word)
+                                  : NULL;
 
                 if (!more)
                         return NULL;

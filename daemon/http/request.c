@@ -38,42 +38,6 @@ int request_query_int(const Request *q, const char *name, int64_t min, int64_t m
         return 0;
 }
 
-/* Does one entry of an Accept header (a media range with its q) take in `type`? */
-static bool entry_accepts(const char *entry, size_t size, const char *type, bool explicitly) {
-        const char *semicolon = memchr(entry, ';', size);
-        size_t n = semicolon ? (size_t) (semicolon - entry) : size;
-        size_t major = strcspn(type, "/") + 1;
-
-        while (n > 0 && (entry[n - 1] == ' ' || entry[n - 1] == '\t'))
-                n--;
-        for (const char *p = semicolon; p && p + 3 <= entry + size; p++)
-                if (strncasecmp(p, "q=0", 3) == 0 && strspn(p + 3, ".0") >= strcspn(p + 3, ",; \t"))
-                        return false;
-        if (n == strlen(type) && strncasecmp(entry, type, n) == 0)
-                return true;
-        if (explicitly)
-                return false;
-        return (n == 3 && strncmp(entry, "*/*", 3) == 0) ||
-               (n == major + 1 && entry[major] == '*' && strncasecmp(entry, type, major) == 0);
-}
-
-bool request_accepts(const Request *q, const char *type, bool explicitly) {
-        const char *accept = request_header(q, MHD_HTTP_HEADER_ACCEPT);
-
-        if (!accept)
-                return !explicitly;
-        while (*accept) {
-                size_t size;
-
-                accept += strspn(accept, ", \t");
-                size = strcspn(accept, ",");
-                if (size > 0 && entry_accepts(accept, size, type, explicitly))
-                        return true;
-                accept += size;
-        }
-        return false;
-}
-
 static int check_accept(const Request *q, Error *reterr) {
         static const char *const types[] = {
                 [PRODUCES_JSON] = "application/json",
@@ -82,6 +46,8 @@ static int check_accept(const Request *q, Error *reterr) {
         };
         Produces p = q->route->produces;
 
+        if (p == PRODUCES_REPORT) /* its handler chooses */
+                return 0;
         if (request_accepts(q, types[p], false) ||
             (p == PRODUCES_EVENTS && request_accepts(q, "text/event-stream", true)))
                 return 0;
@@ -286,6 +252,7 @@ void request_completed(void *cls, struct MHD_Connection *connection, void **req_
                 return;
         if (q->pending)
                 pending_forget(q->pending);
+        reporting_free(q->reporting);
         if (q->response)
                 MHD_destroy_response(q->response);
         free(q->token);

@@ -15,6 +15,8 @@ const Route routes[] = {
          .produces = PRODUCES_EVENTS},
         {"GET", "/v1/jobs/{id}/steps/{step}/log", ROLE_VIEW, handle_log, .query = "attempt offset",
          .produces = PRODUCES_TEXT},
+        {"GET", "/v1/jobs/{id}/report", ROLE_VIEW, handle_report, .query = "format",
+         .produces = PRODUCES_REPORT},
         {"GET", "/v1/jobs/by-name/{name}", ROLE_VIEW, handle_job_by_name},
         {"GET", "/v1/jobs", ROLE_VIEW, handle_jobs, .query = "state plan target limit after"},
         {"POST", "/v1/jobs", ROLE_OPERATE, handle_call, CALL_START},

@@ -21,6 +21,7 @@ typedef struct Listener Listener;
 typedef struct Request Request;
 typedef struct Waiter Waiter;
 typedef struct Pending Pending;
+typedef struct Reporting Reporting;
 typedef struct JobCache JobCache;
 typedef struct Route Route;
 
@@ -67,6 +68,7 @@ struct HttpServer {
         unsigned n_waiters;
         sd_event_source *wait_timer;
         Pending *pendings;
+        unsigned n_reportings;
         JobCache *cache;
         uint64_t answers[6]; /* by the status' first digit */
 };
@@ -91,6 +93,7 @@ struct Request {
         Waiter waiter;
         bool waited; /* a long poll's wait is over: answer now */
         Pending *pending;
+        Reporting *reporting;
 };
 
 /* ---- server.c ---- */
@@ -115,8 +118,14 @@ const char *request_query(const Request *q, const char *name);
 /* A number of the query: `fallback` when it is not there, else within min..max (bad-request). */
 _must_check_ int request_query_int(const Request *q, const char *name, int64_t min, int64_t max,
                                    int64_t fallback, int64_t *ret, Error *reterr);
+
+/* ---- accept.c ---- */
 /* Does the Accept header allow `type`? `explicitly`: is it named itself? */
 bool request_accepts(const Request *q, const char *type, bool explicitly);
+/* The index of the type that the client likes best, the first of equals. -ENOENT: none of them. */
+int request_preferred(const Request *q, const char *const *types, size_t n);
+/* How welcome a type is by the header's text: 0 not at all, 1000 most. */
+unsigned accept_weight(const char *accept, const char *type, bool explicitly);
 
 /* ---- wait.c ---- */
 /* Suspends the connection. -EBUSY when too many wait already. */
@@ -140,6 +149,7 @@ typedef enum Produces {
         PRODUCES_JSON,
         PRODUCES_TEXT,
         PRODUCES_EVENTS, /* JSON, or text/event-stream when the client names it */
+        PRODUCES_REPORT, /* JSON, Markdown or HTML */
 } Produces;
 
 /* A handler fills q->response (respond.c) and returns 0, or returns HANDLER_WAITS after it
@@ -222,11 +232,14 @@ int handle_job(Request *q, Error *reterr);
 int handle_job_by_name(Request *q, Error *reterr);
 int handle_events(Request *q, Error *reterr);
 int handle_log(Request *q, Error *reterr);
+int handle_report(Request *q, Error *reterr);
 int handle_tokens(Request *q, Error *reterr);
 int handle_call(Request *q, Error *reterr);
 /* The request that waits for this reply is gone. */
 void pending_forget(Pending *pending);
 void pendings_free(HttpServer *server);
+/* Ends the making of a report; NULL is none. */
+void reporting_free(Reporting *reporting);
 
 /* Made from api/openapi.yaml at build time. */
 extern const char openapi_json[];

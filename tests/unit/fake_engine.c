@@ -170,6 +170,43 @@ int engine_log_path(Engine *e, int64_t job, const char *step, unsigned attempt, 
         return 0;
 }
 
+struct Report {
+        Engine *engine;
+        json_t *document;
+        int pages;
+};
+
+int engine_report_new(Engine *e, int64_t job, Report **ret, Error *reterr) {
+        JobView view;
+
+        if (engine_job_view(e, job, &view) < 0)
+                return error_set(reterr, ENOENT, "no-such-job", "there is no job");
+        *ret = calloc(1, sizeof(Report));
+        (*ret)->engine = e;
+        (*ret)->document = json_loadb(view.json, view.size, 0, NULL);
+        e->reports++;
+        return 0;
+}
+
+int engine_report_read(Report *r, Error *reterr) {
+        if (r->engine->unhealthy && r->pages == 3)
+                return error_set(reterr, EIO, "store-failed", "the store cannot be read");
+        return ++r->pages <= 5;
+}
+
+const json_t *engine_report_json(const Report *r) {
+        return r->document;
+}
+
+Report *report_free(Report *r) {
+        if (!r)
+                return NULL;
+        r->engine->reports--;
+        json_decref(r->document);
+        free(r);
+        return NULL;
+}
+
 int engine_plans(Engine *e, json_t **ret, Error *reterr) {
         *ret = json_pack("{s:[]}", "plans");
         return 0;

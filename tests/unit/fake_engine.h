@@ -22,6 +22,7 @@ struct Engine {
         Error refusal;  /* when it has an err: the next replies */
         bool replayed;
         bool unhealthy;
+        unsigned reports; /* begun and not freed */
         char *log_path;
         bool log_running;
         Call *held[16];
