@@ -24,13 +24,17 @@ _updctl() {
                 esac
         done
         case $previous in
-        --socket | --token-file)
+        --socket | --token-file | --output | -o)
                 compopt -o default
                 return
                 ;;
         --state)
                 COMPREPLY=($(compgen -W "queued running waiting rolling_back succeeded failed \
                         rolled_back cancelled stuck abandoned unfinished" -- "$cur"))
+                return
+                ;;
+        --format)
+                COMPREPLY=($(compgen -W "markdown html json" -- "$cur"))
                 return
                 ;;
         --role)

@@ -37,6 +37,8 @@ typedef enum OptionId {
         OPT_WAIT,
         OPT_STRATEGY,
         OPT_ROLE,
+        OPT_FORMAT,
+        OPT_OUTPUT,
         /* these may stand with any command */
         OPT_SOCKET,
         OPT_URL,
@@ -138,6 +140,7 @@ int cmd_skip(Ctl *ctl);
 int cmd_abandon(Ctl *ctl);
 int cmd_finalise(Ctl *ctl);
 int cmd_events(Ctl *ctl);
+int cmd_report(Ctl *ctl);
 int cmd_token(Ctl *ctl);
 int cmd_health(Ctl *ctl);
 int cmd_help(Ctl *ctl);
