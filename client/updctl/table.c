@@ -129,7 +129,7 @@ const Command commands[] = {
         {"events", "[JOB]", "a job's journal", cmd_events, 0, 1, {OPT_FOLLOW}},
         {"report",
          "[JOB]",
-         "the whole story of a job: what ran, when, by whom, with what result",
+         "what ran, when, by whom, with what result",
          cmd_report,
          0,
          1,
