@@ -81,6 +81,44 @@ static int retry_body(Ctl *ctl, const json_t *job, json_t *body) {
         return 0;
 }
 
+static void put_change(const Screen *s, const char *what, const char *key, const json_t *entry) {
+        const json_t *from = json_object_get(entry, "from"), *to = json_object_get(entry, "to");
+        _cleanup_free_ char *was = value_text(from), *is = value_text(to);
+        _cleanup_free_ char *label = strf("%s  %s", what, key);
+
+        put(s, PLAIN, "%s  %s -> %s\n", label ? label : "", from && was ? was : "(nothing)",
+            to && is ? is : "(nothing)");
+}
+
+static void put_names(const Screen *s, const json_t *change, const char *key) {
+        _cleanup_free_ char *names = join_texts(json_object_get(change, key), ", ");
+
+        if (!isempty(names))
+                put(s, PLAIN, "%s: %s\n", key, names);
+}
+
+static void put_steps_changed(const Screen *s, const json_t *change) {
+        json_t *entry;
+        size_t i;
+
+        json_array_foreach (json_object_get(change, "differences"), i, entry)
+                put_change(s, step_of(entry), get_text(entry, "key"), entry);
+        put_names(s, change, "added");
+        put_names(s, change, "removed");
+}
+
+/* What a retry would change. */
+static void put_preview(const Screen *s, const json_t *change) {
+        const char *from = get_text(change, "from"), *to = get_text(change, "to"), *name;
+        json_t *entry;
+
+        if (from && to && !streq(from, to))
+                put(s, PLAIN, "plan  %.12s -> %.12s\n", from, to);
+        json_object_foreach (json_object_get(change, "inputs"), name, entry)
+                put_change(s, "input", startswith(name, "in.") ? name + 3 : name, entry);
+        put_steps_changed(s, change);
+}
+
 /* What the retry changed in what was asked for. */
 static void put_difference(const Screen *s, const json_t *before, const json_t *after) {
         const json_t *was = json_object_get(before, "inputs"),
@@ -101,45 +139,59 @@ static void put_difference(const Screen *s, const json_t *before, const json_t *
 
 /* And in which steps: the journal has it. A journal that cannot be read keeps nobody from going on.
  */
-static void put_steps_changed(Ctl *ctl, const json_t *before, const json_t *after) {
+static void put_what_changed(Ctl *ctl, const json_t *before, const json_t *after) {
         _cleanup_response_ Response page = RESPONSE_INIT;
-        json_t *event, *entry;
-        size_t i, k;
+        json_t *event;
+        size_t i;
 
-        if (streq0(get_text(before, "sha256"), get_text(after, "sha256")) ||
-            ctl_get(ctl, &page, "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=20",
+        put_difference(ctl->out, before, after);
+        if (ctl_get(ctl, &page, "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=20",
                     get_int(after, "id"), get_int(before, "version")) > 0)
                 return;
-        json_array_foreach (json_object_get(page.json, "events"), i, event) {
-                const json_t *data = json_object_get(event, "data");
+        json_array_foreach (json_object_get(page.json, "events"), i, event)
+                if (streq0(get_text(event, "type"), "plan_changed"))
+                        put_steps_changed(ctl->out, json_object_get(event, "data"));
+}
 
-                if (!streq0(get_text(event, "type"), "plan_changed"))
-                        continue;
-                json_array_foreach (json_object_get(data, "differences"), k, entry) {
-                        _cleanup_free_ char *to = value_text(json_object_get(entry, "to"));
+static bool changes_something(const json_t *body) {
+        return json_object_get(body, "inputs") || json_object_get(body, "document");
+}
 
-                        put(ctl->out, PLAIN, "%s  %s -> %s\n", step_of(entry),
-                            get_text(entry, "key"), to ? to : "(nothing)");
-                }
-        }
+/* Somebody at a terminal sees what will be another before it is. */
+static int ask_changes(Ctl *ctl, int64_t id, const json_t *body) {
+        json_auto_t *look = json_copy((json_t *) body);
+        _cleanup_response_ Response change = RESPONSE_INIT;
+        int r;
+
+        (void) json_object_del(look, "secrets");
+        if (json_put(look, "preview", json_true()) < 0)
+                return EXIT_REFUSED;
+        r = decide(ctl, id, "retry", look, &change);
+        if (r > 0)
+                return r;
+        put_preview(ctl->out, change.json);
+        return ask_yes(ctl->out, "Try again with this?")
+                       ? 0
+                       : tell(ctl, EXIT_REFUSED, "nothing was changed");
 }
 
 int cmd_retry(Ctl *ctl) {
         json_auto_t *body = json_object();
         _cleanup_response_ Response job = RESPONSE_INIT, after = RESPONSE_INIT;
+        bool asks = ctl->ask && !ctl->json && !args_has(ctl->args, OPT_YES);
         int r;
 
         r = pick_job(ctl, args_word(ctl->args, 0), &job);
         if (r == 0)
                 r = retry_body(ctl, job.json, body);
+        if (r == 0 && asks && changes_something(body))
+                r = ask_changes(ctl, get_int(job.json, "id"), body);
         if (r == 0)
                 r = decide(ctl, get_int(job.json, "id"), "retry", body, &after);
         if (r > 0)
                 return r;
-        if (!ctl->json) {
-                put_difference(ctl->out, job.json, after.json);
-                put_steps_changed(ctl, job.json, after.json);
-        }
+        if (!ctl->json && !asks && changes_something(body))
+                put_what_changed(ctl, job.json, after.json);
         return decided(ctl, &after, "trying again");
 }
 

@@ -104,7 +104,7 @@ const Command commands[] = {
          cmd_retry,
          0,
          1,
-         {OPT_INPUT, OPT_PLAN_FILE, OPT_SECRET, OPT_REASON, OPT_WAIT, OPT_FOLLOW_JOB}},
+         {OPT_INPUT, OPT_PLAN_FILE, OPT_SECRET, OPT_REASON, OPT_YES, OPT_WAIT, OPT_FOLLOW_JOB}},
         {"skip",
          "[JOB]",
          "go on without the step (--reason needed)",

@@ -160,7 +160,7 @@ static int undo_compare(Replan *p, unsigned old, unsigned new) {
         json_auto_t *to = norm_plain(json_object_get(b->norm, "undo"));
         const StepState *s = &p->job->steps[old];
 
-        if (json_equal(from, to) && !(from && uses_changed_input(p, from)))
+        if ((!from && !to) || (json_equal(from, to) && !uses_changed_input(p, from)))
                 return 0;
         if (s->begun && s->status == STEP_UNDONE)
                 fault(p, a->id, "its undo is over and cannot change any more");
@@ -171,6 +171,12 @@ static int undo_compare(Replan *p, unsigned old, unsigned new) {
         return 1;
 }
 
+/* What the engine puts among the checks by itself is no change of anybody's. */
+static bool same_checks(const Replan *p) {
+        return json_equal(json_object_get(p->from->plan->norm, "checks"),
+                          json_object_get(p->to->plan->norm, "checks"));
+}
+
 static void step_compare(Replan *p, unsigned old, unsigned new) {
         const StepDef *a = &p->from->steps[old], *b = &p->to->steps[new];
         const StepState *s = &p->job->steps[old];
@@ -178,6 +184,8 @@ static void step_compare(Replan *p, unsigned old, unsigned new) {
         bool same = json_equal(norm_a, norm_b) && !uses_changed_input(p, norm_a) &&
                     (a->class != VERB_ACTION || surroundings_same(p, (int) old, (int) new));
 
+        if (a->phase == PHASE_CHECKS && same_checks(p))
+                return;
         if (undo_compare(p, old, new) > 0 || !same) {
                 json_auto_t *plain_a = norm_plain(a->norm), *plain_b = norm_plain(b->norm);
 
@@ -219,6 +227,9 @@ static void steps_compare(Replan *p) {
         }
         for (unsigned i = 0; i < p->to->n_steps; i++) {
                 if (job_def_find(p->from, p->to->steps[i].id) >= 0)
+                        continue;
+                if (streq(p->to->steps[i].id, STEP_RELEASE) ||
+                    (p->to->steps[i].phase == PHASE_CHECKS && same_checks(p)))
                         continue;
                 (void) json_array_append_new(p->added, json_string(p->to->steps[i].id));
                 if ((int) i < last && p->to->steps[i].phase == PHASE_MAIN)
@@ -327,7 +338,62 @@ static int take_secrets(const Batch *b, const Job *job, const Plan *plan, const 
         return r < 0 ? r : secrets_keep(b->turn.state_dir, job->id, values, reterr);
 }
 
-int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
+/* One line for people: "step17 (args.argv), input version, added step18". Caller frees. */
+static char *change_words(const Replan *p) {
+        const struct {
+                const char *word;
+                const json_t *list;
+        } lists[] = {{"", p->changed}, {"added ", p->added}, {"removed ", p->removed}};
+        char *words = strdup("");
+        const char *name;
+        json_t *value;
+        size_t k;
+
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                json_array_foreach ((json_t *) lists[i].list, k, value) {
+                        char *more =
+                                strf("%s%s%s%s", words ? words : "", isempty(words) ? "" : ", ",
+                                     lists[i].word, json_string_value(value));
+
+                        free(words);
+                        words = more;
+                }
+        json_object_foreach (p->changed_inputs, name, value) {
+                char *more = strf("%s%sinput %s", words ? words : "", isempty(words) ? "" : ", ",
+                                  name + strlen("in."));
+
+                free(words);
+                words = more;
+        }
+        return words;
+}
+
+static json_t *changes_of(const Replan *p) {
+        _cleanup_free_ char *words = change_words(p);
+
+        return json_pack("{s:s, s:s, s:O, s:O, s:O, s:O, s:O, s:o, s:s}", "from",
+                         p->from->plan->sha256, "to", p->to->plan->sha256, "inputs",
+                         p->changed_inputs, "added", p->added, "removed", p->removed, "changed",
+                         p->changed, "differences", p->differences, "sections", sections_changed(p),
+                         "message", words ? words : "");
+}
+
+static int replan_compare(Replan *p, Error *reterr) {
+        int r;
+
+        if (inputs_compare(p) < 0)
+                return error_oom(reterr);
+        steps_compare(p);
+        strategy_compare(p);
+        if (json_array_size(p->faults) == 0)
+                return 0;
+        r = error_set(reterr, EPERM, "plan-changed-begun", "Only what has not begun may change");
+        error_detail(reterr, "faults", json_incref(p->faults));
+        return r;
+}
+
+int call_replan(Batch *b, Job *job, const Call *call, Reply *reply) {
+        bool preview = json_is_true(json_object_get(call->body, "preview"));
         _cleanup_(replan_done) Replan p = {
                 .job = job,
                 .from = job->def,
@@ -341,36 +407,28 @@ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr) {
         _cleanup_(job_def_unrefp) JobDef *to = NULL;
         int r;
 
-        if (!json_object_get(call->body, "document") &&
+        if (!preview && !json_object_get(call->body, "document") &&
             json_object_size(json_object_get(call->body, "inputs")) == 0)
-                return take_secrets(b, job, job->def->plan, call, reterr);
+                return take_secrets(b, job, job->def->plan, call, &reply->error);
         if (!p.changed_inputs || !p.faults || !p.added || !p.removed || !p.changed ||
             !p.differences)
-                return error_oom(reterr);
-        r = make_def(job, call, &to, reterr);
+                return error_oom(&reply->error);
+        r = make_def(job, call, &to, &reply->error);
         if (r < 0)
                 return r;
         p.to = to;
-        if (inputs_compare(&p) < 0)
-                return error_oom(reterr);
-        steps_compare(&p);
-        strategy_compare(&p);
-        if (json_array_size(p.faults) > 0) {
-                r = error_set(reterr, EPERM, "plan-changed-begun",
-                              "Only what has not begun may change");
-                error_detail(reterr, "faults", json_incref(p.faults));
-                return r;
-        }
-        r = take_secrets(b, job, to->plan, call, reterr);
+        r = replan_compare(&p, &reply->error);
         if (r < 0)
                 return r;
-        job_tell(job, "plan_changed", -1, call->who,
-                 json_pack("{s:s, s:s, s:O, s:O, s:O, s:O, s:O, s:o}", "from",
-                           job->def->plan->sha256, "to", to->plan->sha256, "inputs",
-                           p.changed_inputs, "added", p.added, "removed", p.removed, "changed",
-                           p.changed, "differences", p.differences, "sections",
-                           sections_changed(&p)));
+        if (preview) {
+                reply->body = changes_of(&p);
+                return reply->body ? 1 : error_oom(&reply->error);
+        }
+        r = take_secrets(b, job, to->plan, call, &reply->error);
+        if (r < 0)
+                return r;
+        job_tell(job, "plan_changed", -1, call->who, changes_of(&p));
         if (json_object_size(p.changed_inputs) > 0)
                 lists_forget(job);
-        return take_over(job, to) < 0 ? error_oom(reterr) : 0;
+        return take_over(job, to) < 0 ? error_oom(&reply->error) : 0;
 }

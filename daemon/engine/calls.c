@@ -303,9 +303,9 @@ static int stuck_retry(Batch *b, Job *job, Call *call, Reply *reply) {
 
         if (idx < 0)
                 return refuse_now(job, "retry", &reply->error);
-        r = call_replan(b, job, call, &reply->error);
-        if (r < 0)
-                return r;
+        r = call_replan(b, job, call, reply);
+        if (r != 0)
+                return MIN(r, 0);
         /* Another plan may have numbered its steps in another way. */
         idx = failed_undo(job);
         if (idx < 0)
@@ -361,9 +361,9 @@ static int call_retry(Batch *b, Job *job, Call *call, Reply *reply) {
         id = strdup(args_text(wait, "id", ""));
         if (!id)
                 return error_oom(&reply->error);
-        r = call_replan(b, job, call, &reply->error);
-        if (r < 0)
-                return r;
+        r = call_replan(b, job, call, reply);
+        if (r != 0)
+                return MIN(r, 0);
         wait_close(job, id, call->who,
                    json_pack("{s:s, s:s*}", "answer", "retry", "reason",
                              args_text(call->body, "reason", NULL)));

@@ -120,8 +120,9 @@ _must_check_ int batch_add(Batch *b, Job *job);
  * Runs inside the transaction. Returns -errno with the reply's error set when refused. */
 _must_check_ int call_handle(Batch *b, Call *call, Reply *reply);
 _must_check_ int call_start(Batch *b, Call *call, Reply *reply);
-/* The replan of a retry: 0 changed or nothing to change. */
-_must_check_ int call_replan(Batch *b, Job *job, const Call *call, Error *reterr);
+/* The replan of a retry: 0 changed or nothing to change; 1 only looked at, as the call wanted: the
+ * reply has what would change. */
+_must_check_ int call_replan(Batch *b, Job *job, const Call *call, Reply *reply);
 _must_check_ int call_token(Batch *b, Call *call, Reply *reply);
 int refuse_now(const Job *job, const char *verb, Error *reterr);
 

@@ -32,8 +32,13 @@ static const Member answer_members[] = {
 static const Member rollback_members[] = {
         {"strategy", MEMBER_TEXT}, {"reason", MEMBER_TEXT}, {"typed", MEMBER_TEXT}, {NULL}};
 static const Member retry_members[] = {
-        {"wait", MEMBER_TEXT},           {"inputs", MEMBER_OBJECT}, {"document", MEMBER_TEXT},
-        {"secrets", MEMBER_TEXT_OBJECT}, {"reason", MEMBER_TEXT},   {NULL},
+        {"wait", MEMBER_TEXT},
+        {"inputs", MEMBER_OBJECT},
+        {"document", MEMBER_TEXT},
+        {"secrets", MEMBER_TEXT_OBJECT},
+        {"reason", MEMBER_TEXT},
+        {"preview", MEMBER_BOOL},
+        {NULL},
 };
 static const Member skip_members[] = {{"wait", MEMBER_TEXT}, {"reason", MEMBER_TEXT}, {NULL}};
 static const Member reason_members[] = {{"reason", MEMBER_TEXT}, {NULL}};

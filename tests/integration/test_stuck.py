@@ -99,7 +99,7 @@ def test_a_mended_undo_is_taken_and_the_journal_shows_the_difference(updd, tiny)
     file = tiny.folder / "mended.json"
     file.write_text(json.dumps(mended))
     said = updd.ctl("retry", job, "--plan", file, "--reason", "the script is gone", check=0).stdout
-    assert "b  undo -> " in said and "mended-b" in said, said
+    assert "b  undo  " in said and "exit 1" in said and "mended-b" in said, said
     now = updd.wait_for(job, "rolled_back")
     assert tiny.done()[-3:] == ["undo-b", "mended-b", "undo-a"]
     assert [s["step"] for s in now["back"]["undone"]] == ["c", "b", "a"]
