@@ -70,7 +70,7 @@ static json_t *share_of(json_t *fs, const char *step, const char *purpose) {
 
 static int add_for(Estimate *e, const char *path, const char *step, const char *purpose,
                    int64_t bytes, int64_t entries, Error *reterr) {
-        json_t *fs, *share;
+        json_t *fs = NULL, *share;
         int r;
 
         if (bytes == 0 && entries == 0)
