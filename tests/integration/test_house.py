@@ -158,6 +158,21 @@ def test_what_the_build_needs_is_what_install_deps_installs():
         assert re.search(rf"\b{owner}\b", script), f"{library} is of {owner}"
 
 
+def test_every_mutant_still_applies_and_says_what_it_breaks_and_what_sees_it():
+    patches = sorted((ROOT / "tests/mutants").glob("*.patch"))
+    assert len(patches) >= 8
+    for patch in patches:
+        text = patch.read_text()
+        said = re.match(r"(?P<what>[^\n]+)\nCaught by: (?:[A-Z_]+=\S+ )*(?P<file>test_\w+\.py)::"
+                        r"(?P<test>\w+)(\[\S+\])?\n\n--- a/", text)
+        assert said, f"{name(patch)}: its first lines say too little"
+        tests = (ROOT / "tests/integration" / said["file"]).read_text()
+        assert f"def {said['test']}(" in tests, f"{name(patch)}: there is no {said['test']}"
+        done = subprocess.run(["patch", "--strip=1", "--dry-run", "--silent", "--fuzz=0", "--input",
+                               str(patch)], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{name(patch)}: {done.stdout}"
+
+
 # ---- which room may know which ----------------------------------------------------------------------
 
 
