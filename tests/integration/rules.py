@@ -36,7 +36,7 @@ def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets
     states_are_legal(now, events)
     repeats_have_a_reason(events)
     interruptions_are_settled(events, plan)
-    undo_goes_back_in_order(events)
+    undo_goes_back_in_order(now, events)
     attempts_are_whole(updd.state, now)
     if words is not None:
         words_are_of_attempts(updd.state, now, words)
@@ -220,7 +220,7 @@ def policies(plan):
 # ---- the way back -------------------------------------------------------------------------------
 
 
-def undo_goes_back_in_order(events):
+def undo_goes_back_in_order(now, events):
     """Undone is only what began, once, and in the reverse order of its end."""
     ended, undone, began = {}, [], set()
     for e in events:
@@ -231,6 +231,8 @@ def undo_goes_back_in_order(events):
             began.add(e.get("step"))
         if e["type"] == "step_undone":
             undone.append(e["step"])
+    # A group that is undone as one begins with its members, without a word of its own.
+    began |= {s["id"] for s in now["steps"] if s["verb"] in ("group", "parallel")}
     assert len(undone) == len(set(undone)), f"undone twice: {undone}"
     assert set(undone) <= began, f"undone and never begun: {set(undone) - began}"
     places = [ended[s] for s in undone if s in ended]

@@ -191,7 +191,7 @@ int engine_report_new(Engine *e, int64_t job, Report **ret, Error *reterr) {
 int engine_report_read(Report *r, Error *reterr) {
         if (r->engine->unhealthy && r->pages == 3)
                 return error_set(reterr, EIO, "store-failed", "the store cannot be read");
-        return ++r->pages <= 5;
+        return ++r->pages <= 5 || r->engine->endless;
 }
 
 const json_t *engine_report_json(const Report *r) {

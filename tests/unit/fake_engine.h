@@ -23,6 +23,7 @@ struct Engine {
         bool replayed;
         bool unhealthy;
         unsigned reports; /* begun and not freed */
+        bool endless;     /* there is always a page more */
         char *log_path;
         bool log_running;
         Call *held[16];

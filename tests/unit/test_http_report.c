@@ -98,8 +98,28 @@ static void a_store_that_fails_midway_is_told(void **state) {
         assert_int_equal(h->engine->reports, 0);
 }
 
-/* Others are answered between two pages, and whoever leaves midway leaves nothing behind. */
-static void reports_are_bounded_and_nobody_waits_for_them(void **state) {
+static void others_are_answered_between_two_pages(void **state) {
+        static const char request[] = "GET /v1/jobs/7/report HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        _cleanup_harness_ Harness *h = with_job();
+        _cleanup_free_ char *report = NULL;
+        int fd = client_open(h);
+
+        h->engine->endless = true;
+        client_send(h, fd, request, strlen(request));
+        for (unsigned i = 0; i < 5; i++) {
+                _cleanup_free_ char *a = ask(h, "GET /v1/health", NULL, NULL);
+
+                assert_int_equal(answer_status(a), 200);
+        }
+        assert_int_equal(h->engine->reports, 1);
+        h->engine->endless = false;
+        report = client_read(h, fd, NULL);
+        assert_int_equal(answer_status(report), 200);
+        close(fd);
+}
+
+/* Whoever leaves midway leaves nothing behind. */
+static void there_are_only_so_many_reports_at_once(void **state) {
         static const char request[] = "GET /v1/jobs/7/report HTTP/1.1\r\nHost: localhost\r\n\r\n";
         _cleanup_harness_ Harness *h = with_job();
         unsigned ok = 0, busy = 0;
@@ -143,7 +163,8 @@ int main(void) {
                 cmocka_unit_test(each_form_holds_the_job),
                 cmocka_unit_test(what_is_no_form_is_refused),
                 cmocka_unit_test(a_store_that_fails_midway_is_told),
-                cmocka_unit_test(reports_are_bounded_and_nobody_waits_for_them),
+                cmocka_unit_test(others_are_answered_between_two_pages),
+                cmocka_unit_test(there_are_only_so_many_reports_at_once),
                 cmocka_unit_test(the_server_ends_while_reports_are_made),
         };
 
