@@ -17,6 +17,7 @@
 #include "daemon/log.h"
 
 #define EXIT_USAGE_ERROR 2
+#define EXIT_NOT_WHOLE 3
 
 static int fail(const Error *error, int r) {
         _cleanup_free_ char *text = log_error_text(error, r);
@@ -151,12 +152,49 @@ static int serve(const Config *config, Error *reterr) {
                      : 0;
 }
 
-static int check_state(const Config *config, Error *reterr) {
-        int r = engine_check_state(config->state_dir, reterr);
+static void print_state(const char *dir, const json_t *state) {
+        const char *seen = json_string_value(json_object_get(state, "seen"));
 
-        if (r >= 0)
+        (void) printf("%s: schema %d, %d jobs for the next start to take up\n", dir,
+                      (int) json_integer_value(json_object_get(state, "schema")),
+                      (int) json_integer_value(json_object_get(state, "jobs")));
+        if (seen)
+                (void) printf("updd %s %s; its last sign is of %s\n",
+                              json_string_value(json_object_get(state, "version")),
+                              json_is_true(json_object_get(state, "ended"))
+                                      ? "ended by itself"
+                                      : "did not end, it died",
+                              seen);
+}
+
+/* 0 whole, EXIT_NOT_WHOLE it is not, or -errno: nothing could be looked at. */
+static int check_state(const Config *config, Error *reterr) {
+        json_auto_t *findings = NULL, *state = NULL;
+        const json_t *finding;
+        size_t i;
+        int r;
+
+        r = engine_check_state(config->state_dir, &findings, &state, reterr);
+        if (r == -EUCLEAN) {
+                (void) fail(reterr, r);
+                return EXIT_NOT_WHOLE;
+        }
+        if (r < 0)
+                return r;
+        print_state(config->state_dir, state);
+        json_array_foreach (findings, i, finding) {
+                (void) printf("- %s\n", json_string_value(finding));
+        }
+        if (i == 0) {
                 (void) printf("%s is whole\n", config->state_dir);
-        return r;
+                return 0;
+        }
+        (void) printf(
+                "%s is not whole. Nothing was changed. Keep a copy of the folder before anything "
+                "else; a damaged file is replaced by a backup of it, and a job that is held is "
+                "seen to and then abandoned (updctl abandon).\n",
+                config->state_dir);
+        return EXIT_NOT_WHOLE;
 }
 
 static int run(Config *config) {
@@ -173,7 +211,7 @@ static int run(Config *config) {
                 return EXIT_FAILURE;
         }
         r = config->check_state ? check_state(config, &error) : serve(config, &error);
-        return r < 0 ? fail(&error, r) : EXIT_SUCCESS;
+        return r < 0 ? fail(&error, r) : r;
 }
 
 /* Memory holds secrets, and a core dump would put them on disk. Whoever wants one raises the soft

@@ -74,7 +74,7 @@ static int refuse_busy(const Batch *b, const JobDef *def, Error *reterr) {
         int r;
 
         if (holder == 0)
-                return 0;
+                return unread_refuse_target(b->engine, def->target, reterr);
         r = error_set(reterr, EBUSY, "target-busy", "Job %lld is not finished with the target '%s'",
                       (long long) holder, def->target);
         error_hint(reterr, "updctl status %lld tells what it is doing", (long long) holder);

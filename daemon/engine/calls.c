@@ -510,6 +510,8 @@ int call_handle(Batch *b, Call *call, Reply *reply) {
                 return call_start(b, call, reply);
         if (call->kind == CALL_TOKEN_ADD || call->kind == CALL_TOKEN_REMOVE)
                 return call_token(b, call, reply);
+        if (unread_find(b->engine, call->job))
+                return unread_call(b, call, reply);
         job = batch_job(b, call->job);
         if (!job) {
                 JobView view;

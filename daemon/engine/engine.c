@@ -49,22 +49,43 @@ static int make_jobs_folder(Engine *e, Error *reterr) {
                      : 0;
 }
 
+static int set_aside(Engine *e, const JobRow *row, const char *why) {
+        Unread u = {
+                .id = row->id,
+                .version = row->version,
+                .created = row->created,
+                .plan = (char *) row->plan,
+                .target = (char *) row->target,
+                .state = (char *) row->state,
+                .why = (char *) why,
+        };
+        int state = row->state ? job_state_from_text(row->state) : -EINVAL;
+
+        /* What has ended holds nothing. */
+        if (state >= 0 && job_state_is_end((JobState) state)) {
+                log_job_error(row->id, NULL, "%s, ignoring", why);
+                return 0;
+        }
+        return unread_add(e, &u, !e->loading);
+}
+
 static int load_job(void *userdata, const JobRow *row) {
         _cleanup_error_ Error error = ERROR_INIT;
         _cleanup_job_ Job *job = NULL;
+        _cleanup_free_ char *why = NULL;
         Engine *e = userdata;
         Slot *grown;
         int r;
 
         r = job_load(e->store, row, &job, &error);
-        if (r == -ENOMEM)
+        if (r == -ENOMEM || r == -EIO || store_is_damaged(e->store))
                 return r;
-        if (r < 0) {
-                /* One unreadable job must not keep the others from going on. */
-                log_job_error(row->id, NULL, "%s, ignoring",
-                              error.message ? error.message : strerror(-r));
-                return 0;
-        }
+        /* One unreadable job must not keep the others from going on. */
+        if (r < 0)
+                return set_aside(e, row, error.message ? error.message : strerror(-r));
+        why = unread_by_folder(e, job);
+        if (why)
+                return set_aside(e, row, why);
         grown = realloc(e->slots, sizeof(Slot) * (e->n_slots + 1));
         if (!grown)
                 return -ENOMEM;
@@ -99,21 +120,38 @@ static void attach_all(Engine *e) {
         }
 }
 
+/* Jobs without rows are found at the start only. */
+static int keep_lost(Engine *e, const Unread *unreads, unsigned n) {
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < n; i++)
+                if (unreads[i].lost)
+                        r = unread_add(e, &unreads[i], true);
+        return r;
+}
+
 /* While the jobs cannot be read, those in memory go on being shown. */
 static int load_slots(Engine *e, Error *reterr) {
         Slot *slots = TAKE(e->slots);
-        unsigned n_slots = e->n_slots;
+        Unread *unreads = TAKE(e->unreads);
+        unsigned n_slots = e->n_slots, n_unreads = e->n_unreads;
         int r;
 
-        e->n_slots = 0;
+        e->n_slots = e->n_unreads = 0;
         r = store_jobs_live(e->store, load_job, e, reterr);
+        if (r >= 0)
+                r = keep_lost(e, unreads, n_unreads);
         if (r >= 0) {
                 slots_free(slots, n_slots);
+                unreads_free(unreads, n_unreads);
                 return 0;
         }
         slots_free(e->slots, e->n_slots);
+        unreads_free(e->unreads, e->n_unreads);
         e->slots = slots;
         e->n_slots = n_slots;
+        e->unreads = unreads;
+        e->n_unreads = n_unreads;
         return r;
 }
 
@@ -196,11 +234,18 @@ int engine_new(sd_event *event, const EngineConfig *config, Engine **ret, Error 
         if (r >= 0)
                 r = make_jobs_folder(e, reterr);
         if (r >= 0)
+                r = engine_check_mark(e, reterr);
+        if (r >= 0)
                 r = store_open(e->state_dir, &e->store, reterr);
+        e->loading = true;
         if (r >= 0)
                 r = engine_load(e, reterr);
+        e->loading = false;
         if (r < 0)
                 return r;
+        /* One that was just made knows of nothing, and whoever removed the former knows that. */
+        if (e->last_job > 0)
+                unread_find_lost(e, e->last_job, false);
         /* A database that was put back from a backup knows less than the folders do: their numbers
          * are not given again. */
         e->last_job = MAX(e->last_job, engine_newest_folder(e));
@@ -245,6 +290,7 @@ void engine_free(Engine *e) {
                 json_decref(e->facts[i].data);
         free(e->facts);
         slots_free(e->slots, e->n_slots);
+        unreads_free(e->unreads, e->n_unreads);
         store_free(e->store);
         sd_event_source_disable_unref(e->timer);
         sd_event_source_disable_unref(e->clock_source);
@@ -283,10 +329,6 @@ int engine_submit(Engine *e, Call *call) {
 void engine_on_change(Engine *e, ChangeFunc func, void *userdata) {
         e->change = func;
         e->change_userdata = userdata;
-}
-
-int engine_check_state(const char *state_dir, Error *reterr) {
-        return store_verify(state_dir, reterr);
 }
 
 void engine_arm(Engine *e) {

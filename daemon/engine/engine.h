@@ -66,9 +66,11 @@ _must_check_ int engine_new(sd_event *event, const EngineConfig *config, Engine 
 void engine_free(Engine *e);
 DEFINE_CLEANUP(Engine *, engine_free)
 
-/* Opens the state folder's store read only and tells whether it is whole: 0, or why not. A folder
- * that a daemon serves at the moment is refused. */
-_must_check_ int engine_check_state(const char *state_dir, Error *reterr);
+/* Looks through a state folder and changes nothing in it: an array of texts, one for all that is not
+ * as a daemon would have left it, and {"schema", "jobs": unfinished ones, "version", "seen", "ended":
+ * of the last run}. -EBUSY: a daemon serves the folder at the moment. */
+_must_check_ int engine_check_state(const char *state_dir, json_t **ret_findings,
+                                    json_t **ret_state, Error *reterr);
 
 /* Runs the loop until sd_event_exit(): a bounded number of events, then a turn. The turn is no
  * event source, so no busy descriptor can starve it. Returns the exit code or -errno. */

@@ -46,6 +46,14 @@ typedef struct Watch {
         sd_event_source *pid_source, *progress_source, *timer;
 } Watch;
 
+/* A job that cannot be carried on: see unread.c. */
+typedef struct Unread {
+        int64_t id, version, created;
+        char *plan, *target, *state, *why;
+        bool lost;     /* it has no row */
+        bool given_up; /* in this turn */
+} Unread;
+
 typedef enum FactKind { FACT_ENDED, FACT_QUESTION, FACT_GOES_ON } FactKind;
 
 typedef struct Fact {
@@ -64,6 +72,7 @@ struct Engine {
         Store *store;
         bool sick;    /* the store failed, and nothing has been written since */
         bool reopen;  /* what it holds is not known: reopen and reload first */
+        bool loading; /* for the first time */
         bool damaged; /* nothing is decided or written any more by this daemon */
         Error sickness;
         int64_t sick_since; /* wall ms */
@@ -73,6 +82,8 @@ struct Engine {
         RunRow run_before;  /* n 0: none */
         Slot *slots;        /* by ascending job id */
         unsigned n_slots;
+        Unread *unreads;
+        unsigned n_unreads;
         Watch **watches;
         unsigned n_watches;
         Fact *facts;
@@ -106,7 +117,7 @@ typedef struct Batch {
         unsigned n_jobs;
         Pending *pending;
         unsigned n_pending;
-        bool tokens_changed, written;
+        bool tokens_changed, wrote, written;
 } Batch;
 
 Slot *slot_find(Engine *e, int64_t job);
@@ -172,6 +183,30 @@ void engine_is_well(Engine *e);
 /* A failed write is not repeated at once, unless somebody asks for a change. */
 bool engine_may_try(const Engine *e);
 void engine_refuse_all(Engine *e);
+
+/* ---- unread.c ---- */
+/* Why the job's folder says that its rows are too old; NULL: it does not. Caller frees. */
+_must_check_ char *unread_by_folder(const Engine *e, const Job *job);
+/* Copies what it is given. `quiet`: it was told of before. */
+_must_check_ int unread_add(Engine *e, const Unread *what, bool quiet);
+Unread *unread_find(const Engine *e, int64_t job);
+const Unread *unread_of_target(const Engine *e, const char *target);
+void unreads_free(Unread *unreads, unsigned n);
+/* After the turn in which they were given up. */
+void unreads_settle(Engine *e, bool committed);
+/* Adds the jobs whose folders have numbers above `last`, the highest that the database knows. */
+void unread_find_lost(Engine *e, int64_t last, bool quiet);
+_must_check_ json_t *unread_view(const Engine *e, const Unread *u);
+_must_check_ json_t *unread_row_view(const JobRow *row);
+/* -EBUSY when such a job holds the target. */
+_must_check_ int unread_refuse_target(const Engine *e, const char *target, Error *reterr);
+/* What can be asked of one: to be abandoned. */
+_must_check_ int unread_call(Batch *b, Call *call, Reply *reply);
+
+/* ---- check.c ---- */
+/* For the next start, which then reads the whole database first. */
+void engine_mark_damaged(Engine *e, const char *why);
+_must_check_ int engine_check_mark(Engine *e, Error *reterr);
 
 /* ---- run.c ---- */
 /* Tells of the last run, and writes that this one began. A store that cannot be written makes the

@@ -37,13 +37,38 @@ static int view_of_slot(Engine *e, Slot *slot, JobView *ret) {
 typedef struct Loader {
         Engine *engine;
         Job *job;
+        json_t *unread; /* the view of a job of which only its row can be read */
         Error *error;
 } Loader;
 
 static int load_one(void *userdata, const JobRow *row) {
         Loader *l = userdata;
+        int r = job_load(l->engine->store, row, &l->job, l->error);
 
-        return job_load(l->engine->store, row, &l->job, l->error);
+        if (r >= 0 || r == -ENOMEM || r == -EIO || store_is_damaged(l->engine->store))
+                return r;
+        l->unread = unread_row_view(row);
+        return l->unread ? 0 : -ENOMEM;
+}
+
+static int show(Engine *e, json_t *view, int64_t version, JobView *ret) {
+        json_auto_t *owned = view;
+        char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
+
+        if (!text)
+                return -ENOMEM;
+        free(e->history_json);
+        e->history_json = text;
+        e->history_size = strlen(text);
+        *ret = (JobView){.json = text, .size = e->history_size, .version = (uint64_t) version};
+        return 0;
+}
+
+/* Damage that a reader meets ends all writing, too. */
+static int seen(Engine *e, int r, const Error *error) {
+        if (r == -EUCLEAN && !e->damaged && store_is_damaged(e->store))
+                engine_sicken(e, error);
+        return r;
 }
 
 int engine_job_view(Engine *e, int64_t id, JobView *ret) {
@@ -51,11 +76,18 @@ int engine_job_view(Engine *e, int64_t id, JobView *ret) {
         Loader l = {.engine = e, .error = &error};
         Slot *slot = slot_find(e, id);
         Turn t = {.state_dir = e->state_dir};
+        const Unread *unread;
         int r;
 
         if (slot)
                 return view_of_slot(e, slot, ret);
-        r = store_job_get(e->store, id, load_one, &l, &error);
+        unread = unread_find(e, id);
+        if (unread)
+                return show(e, unread_view(e, unread), unread->version, ret);
+        r = seen(e, store_job_get(e->store, id, load_one, &l, &error), &error);
+        if (r >= 0 && l.unread)
+                return show(e, l.unread, json_integer_value(json_object_get(l.unread, "version")),
+                            ret);
         if (r < 0 || !l.job) {
                 job_free(l.job);
                 return r < 0 ? r : -ENOENT;
@@ -154,6 +186,8 @@ static int page_row(void *userdata, const JobRow *row) {
                         return -ENOMEM;
         } else
                 view = row_view(row);
+        if (view && unread_find(p->engine, row->id))
+                (void) json_put(view, "state", json_string("stuck"));
         return json_array_append_new(p->list, view) < 0 ? -ENOMEM : 0;
 }
 
@@ -173,8 +207,10 @@ int engine_jobs(Engine *e, const JobsQuery *q, json_t **ret, Error *reterr) {
                 unsigned want = q->limit - (unsigned) json_array_size(list);
 
                 p.seen = 0;
-                r = store_jobs_page(e->store, q->state, q->plan, q->target, p.last, want, page_row,
-                                    &p, reterr);
+                r = seen(e,
+                         store_jobs_page(e->store, q->state, q->plan, q->target, p.last, want,
+                                         page_row, &p, reterr),
+                         reterr);
                 if (r < 0)
                         return r == -ENOMEM ? error_oom(reterr) : r;
                 more = p.seen == want;
@@ -193,7 +229,7 @@ int engine_events(Engine *e, int64_t job, int64_t after, unsigned limit, json_t 
         json_t *last;
         int r;
 
-        r = store_events(e->store, job, after, limit, &events, reterr);
+        r = seen(e, store_events(e->store, job, after, limit, &events, reterr), reterr);
         if (r < 0)
                 return r;
         last = json_array_get(events, json_array_size(events) - 1);
@@ -243,6 +279,8 @@ int engine_health(Engine *e, json_t **ret) {
 
                 for (unsigned i = 0; i < e->n_slots; i++)
                         n += (int) e->slots[i].job->state == s;
+                if (s == JOB_STUCK)
+                        n += (int) e->n_unreads;
                 (void) json_put(jobs, job_state_to_text((JobState) s), json_integer(n));
         }
         health = json_pack("{s:b, s:s, s:O, s:i, s:s, s:I, s:o, s:s}", "ok", !e->sick, "state",

@@ -25,6 +25,7 @@ void engine_sicken(Engine *e, const Error *error) {
                 error_hint(&e->sickness, "%s", error->hint);
         if (error->err == EUCLEAN && !e->damaged) {
                 e->damaged = true;
+                engine_mark_damaged(e, why);
                 log_error("the database is damaged: updd writes nothing more into it%s%s",
                           error->hint ? "; " : "", error->hint ? error->hint : "");
         }

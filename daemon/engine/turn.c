@@ -165,7 +165,7 @@ bool job_changed(const Job *job) {
 }
 
 static bool write_wanted(const Batch *b) {
-        bool wanted = b->tokens_changed;
+        bool wanted = b->tokens_changed || b->wrote;
 
         for (unsigned i = 0; i < b->n_jobs; i++)
                 wanted |= job_changed(b->jobs[i]);
@@ -200,6 +200,7 @@ static void failed(Batch *b, const Error *error) {
         Engine *e = b->engine;
 
         store_rollback(e->store);
+        unreads_settle(e, false);
         engine_sicken(e, error);
         if ((error->err == ENOSPC || error->err == EDQUOT) && is_about_jobs(b))
                 engine_spare(e);

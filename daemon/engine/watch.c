@@ -125,10 +125,17 @@ static bool claim_is_ours(Watch *w) {
                streq0(args_text(claim, "by", NULL), "daemon");
 }
 
+/* Its log is made once it has claimed: where there is one and no claim, somebody took that away. */
+static bool has_begun(const Watch *w) {
+        return faccessat(w->dirfd, "log", F_OK, 0) == 0;
+}
+
 /* The daemon makes the claim itself: from then on no updd-step will act. On failure (somebody has
  * claimed, or the claim cannot be written) nothing is certain, and nothing is told. */
 static int watch_withdraw(Watch *w) {
-        int r = w->dirfd < 0 ? -EBADF : attempt_claim(w->dirfd, w->id, true);
+        int r = w->dirfd < 0   ? -EBADF
+                : has_begun(w) ? -EEXIST
+                               : attempt_claim(w->dirfd, w->id, true);
 
         if (r < 0 && (r == -EEXIST || !claim_is_ours(w)))
                 return r;
@@ -283,10 +290,13 @@ static void look_at_claim(Watch *w) {
         json_auto_t *claim = NULL;
         int r = attempt_claim_read(w->dirfd, w->id, &claim);
 
-        if (r == -ENOENT && !folder_is_gone(w)) {
+        if (r == -ENOENT && !folder_is_gone(w) && !has_begun(w)) {
                 look_at_unclaimed(w);
                 return;
         }
+        if (r == -ENOENT)
+                log_job_warning(w->job, NULL, "%s has begun, and its claim is gone: interrupted",
+                                w->dir);
         if (r >= 0 && streq0(args_text(claim, "by", NULL), "daemon")) {
                 watch_ended(w, withdrawn_result(w));
                 return;

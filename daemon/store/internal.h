@@ -15,6 +15,8 @@ typedef enum StatementId {
         SQL_ROLLBACK,
         SQL_JOB_INSERT,
         SQL_JOB_UPDATE,
+        SQL_JOB_GIVE_UP_SAY,
+        SQL_JOB_GIVE_UP,
         SQL_JOBS_LIVE,
         SQL_JOB_GET,
         SQL_JOBS_ALL,

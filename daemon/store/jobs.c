@@ -144,6 +144,39 @@ int store_last_job(Store *s, int64_t *ret, Error *reterr) {
         return 0;
 }
 
+static int give_up_say(Store *s, int64_t job, int64_t now, const char *type, const char *who,
+                       const char *data, Error *reterr) {
+        _cleanup_reset_ sqlite3_stmt *q = statement_get(s, SQL_JOB_GIVE_UP_SAY, reterr);
+
+        if (!q)
+                return -EIO;
+        (void) sqlite3_bind_int64(q, 1, job);
+        (void) sqlite3_bind_int64(q, 2, now);
+        bind_text(q, 3, type);
+        bind_text(q, 4, who);
+        bind_text(q, 5, data);
+        return statement_run(s, q, "write an event", reterr);
+}
+
+int store_job_give_up(Store *s, int64_t job, int64_t now, const char *who, const char *data,
+                      Error *reterr) {
+        _cleanup_reset_ sqlite3_stmt *q = statement_get(s, SQL_JOB_GIVE_UP, reterr);
+        int r;
+
+        if (!q)
+                return -EIO;
+        r = give_up_say(s, job, now, "decided", who, data, reterr);
+        if (r >= 0)
+                r = give_up_say(s, job, now, "state", who,
+                                "{\"from\":\"stuck\",\"to\":\"abandoned\",\"event\":\"abandon\"}",
+                                reterr);
+        if (r < 0)
+                return r;
+        (void) sqlite3_bind_int64(q, 1, job);
+        (void) sqlite3_bind_int64(q, 2, now);
+        return statement_run(s, q, "abandon a job", reterr);
+}
+
 int store_document_put(Store *s, const char *sha256, const char *text, Error *reterr) {
         _cleanup_reset_ sqlite3_stmt *q = statement_get(s, SQL_DOCUMENT_PUT, reterr);
 

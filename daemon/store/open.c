@@ -151,31 +151,88 @@ static void make_private(const char *path) {
         (void) close(fd);
 }
 
+/* A log that was made only to look is no trace to leave. */
+static void remove_empty(const char *log) {
+        struct stat st;
+
+        if (stat(log, &st) == 0 && st.st_size == 0)
+                (void) unlink(log);
+}
+
 int store_open(const char *state_dir, Store **ret, Error *reterr) {
         _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
+        _cleanup_free_ char *log = path_join(state_dir, "updd.db-wal");
+        bool had_log = log && access(log, F_OK) == 0;
         int r;
 
-        if (!s || !(s->path = path_join(state_dir, "updd.db")))
+        if (!s || !log || !(s->path = path_join(state_dir, "updd.db")))
                 return error_oom(reterr);
         disk_watch();
         make_private(s->path);
         r = store_connect(s, SQLITE_OPEN_CREATE, reterr);
+        if (r < 0 && !had_log) {
+                store_close(s);
+                remove_empty(log);
+        }
         if (r < 0)
                 return r;
         *ret = TAKE(s);
         return 0;
 }
 
+/* A path may have what means something in a URI (sqlite.org/uri.html). */
+static char *uri_of(const char *path) {
+        static const char tail[] = "?immutable=1";
+        char *uri = malloc(sizeof("file:") + 3 * strlen(path) + sizeof(tail)), *to;
+
+        if (!uri)
+                return NULL;
+        to = stpcpy(uri, "file:");
+        for (const char *c = path; *c; c++)
+                to += sprintf(to, strchr("?#%", *c) ? "%%%02X" : "%c", *c);
+        (void) stpcpy(to, tail);
+        return uri;
+}
+
 /* Whoever wants to read may, although nothing can be written. A descriptor that can only be read
- * takes no lock for writing, hence no locks at all: the state folder's keeps others away. */
-static void connect_readers(Store *s) {
+ * takes no lock for writing, hence no locks at all: the state folder's keeps others away. Where there
+ * is no log, SQLite is kept from making one. */
+static int connect_readers(Store *s) {
+        _cleanup_free_ char *log = strf("%s-wal", s->path);
+        _cleanup_free_ char *alone = uri_of(s->path);
+        bool has_log = log && access(log, F_OK) == 0;
+
         store_close(s);
-        if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW,
-                            "unix-none") != SQLITE_OK ||
-            sqlite3_exec(s->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK)
-                store_close(s);
-        else
-                s->readonly = true;
+        if (!log || !alone)
+                return SQLITE_NOMEM;
+        s->readonly = true;
+        if (sqlite3_open_v2(has_log ? s->path : alone, &s->db,
+                            SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_URI,
+                            "unix-none") != SQLITE_OK)
+                return sqlite3_errcode(s->db);
+        (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        return sqlite3_exec(s->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
+}
+
+int store_open_readers(const char *state_dir, Store **ret, int *ret_version, Error *reterr) {
+        _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
+        int r;
+
+        if (!s || !(s->path = path_join(state_dir, "updd.db")))
+                return error_oom(reterr);
+        if (access(s->path, F_OK) < 0)
+                return error_set(reterr, errno, "no-database", "There is no database at %s",
+                                 s->path);
+        r = check_header(s, reterr);
+        if (r < 0)
+                return r;
+        if (connect_readers(s) != SQLITE_OK)
+                return store_fault_open(s, reterr);
+        r = store_check_version(s, ret_version, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE(s);
+        return 0;
 }
 
 int store_reopen(Store *s, Error *reterr) {
@@ -187,8 +244,8 @@ int store_reopen(Store *s, Error *reterr) {
         store_close(s);
         /* A file that is gone is not made anew: an empty one would say that there were no jobs. */
         r = store_connect(s, 0, reterr);
-        if (r < 0)
-                connect_readers(s);
+        if (r < 0 && connect_readers(s) != SQLITE_OK)
+                store_close(s);
         return r;
 }
 
@@ -205,36 +262,4 @@ Store *store_free(Store *s) {
                 free(s);
         }
         return NULL;
-}
-
-static int first_text(void *userdata, int n, char **values, char **names) {
-        char **ret = userdata;
-
-        if (!*ret && n > 0 && values[0])
-                *ret = strdup(values[0]);
-        return 0;
-}
-
-int store_verify(const char *state_dir, Error *reterr) {
-        _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
-        _cleanup_free_ char *verdict = NULL;
-        int version = 0, r;
-
-        if (!s || !(s->path = path_join(state_dir, "updd.db")))
-                return error_oom(reterr);
-        if (access(s->path, F_OK) < 0)
-                return error_set(reterr, errno, "no-database", "There is no database at %s",
-                                 s->path);
-        if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
-                return store_fault_open(s, reterr);
-        r = store_check_version(s, &version, reterr);
-        if (r < 0)
-                return r;
-        if (sqlite3_exec(s->db, "PRAGMA integrity_check(1)", first_text, &verdict, NULL) !=
-            SQLITE_OK)
-                return store_fault_open(s, reterr);
-        if (!streq0(verdict, "ok"))
-                return error_set(reterr, EUCLEAN, "damaged", "%s is damaged: %s", s->path,
-                                 verdict ? verdict : "unreadable");
-        return 0;
 }

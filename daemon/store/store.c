@@ -18,6 +18,11 @@ static const char *const sql[_SQL_MAX] = {
         [SQL_JOB_UPDATE] = "UPDATE job SET state = ?2, started = ?3, ended = ?4, version = ?5, "
                            "live = ?6, data = ?7, sha256 = ?8 "
                            "WHERE id = ?1 AND state = ?9 AND version = ?10",
+        [SQL_JOB_GIVE_UP_SAY] =
+                "INSERT INTO event (job, seq, time, type, who, data) "
+                "SELECT ?1, 1 + ifnull(max(seq), 0), ?2, ?3, ?4, ?5 FROM event WHERE job = ?1",
+        [SQL_JOB_GIVE_UP] = "UPDATE job SET state = 'abandoned', live = 0, ended = ?2, version = "
+                            "(SELECT max(seq) FROM event WHERE job = ?1) WHERE id = ?1",
         [SQL_JOBS_LIVE] = "SELECT " JOB_COLUMNS " FROM job WHERE live = 1 ORDER BY id",
         [SQL_JOB_GET] = "SELECT " JOB_COLUMNS " FROM job WHERE id = ?1",
         [SQL_JOBS_ALL] = "SELECT " JOB_COLUMNS " FROM job WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
@@ -169,6 +174,10 @@ int store_commit(Store *s, Error *reterr) {
 void store_rollback(Store *s) {
         if (store_in_transaction(s))
                 (void) run_simple(s, SQL_ROLLBACK, "roll back", NULL);
+}
+
+bool store_is_damaged(const Store *s) {
+        return s->damaged;
 }
 
 bool store_in_transaction(const Store *s) {

@@ -26,12 +26,19 @@ Store *store_free(Store *s);
 DEFINE_CLEANUP(Store *, store_free)
 _must_check_ int store_reopen(Store *s, Error *reterr);
 
-/* Reads the whole database (integrity_check), changing nothing. 0 it is well. */
-_must_check_ int store_verify(const char *state_dir, Error *reterr);
+/* For readers only: neither the file nor its log is changed or locked, and none is made. The caller
+ * sees to it that no daemon has it. */
+_must_check_ int store_open_readers(const char *state_dir, Store **ret, int *ret_version,
+                                    Error *reterr);
+/* Reads the whole database and adds to the array `findings` a text for all that is not as a daemon
+ * would have written it. -EUCLEAN: it could not be read to its end. */
+_must_check_ int store_verify(Store *s, json_t *findings, Error *reterr);
 
 _must_check_ int store_begin(Store *s, Error *reterr);
 _must_check_ int store_commit(Store *s, Error *reterr);
 void store_rollback(Store *s);
+/* Damage was met: nothing more is to be written. */
+bool store_is_damaged(const Store *s);
 /* False once an error has made SQLite give the transaction up by itself: what is written after that
  * would stand alone. */
 bool store_in_transaction(const Store *s);
@@ -52,6 +59,10 @@ _must_check_ int store_job_insert(Store *s, const JobRow *row, Error *reterr);
 /* Compare-and-set on state and version: -ESTALE when the row was not as expected. */
 _must_check_ int store_job_update(Store *s, const JobRow *row, const char *old_state,
                                   int64_t old_version, Error *reterr);
+/* Ends a job whose rows nobody can read as abandoned, with the events that say so; `data` is the
+ * decision's. */
+_must_check_ int store_job_give_up(Store *s, int64_t job, int64_t now, const char *who,
+                                   const char *data, Error *reterr);
 _must_check_ int store_document_put(Store *s, const char *sha256, const char *text, Error *reterr);
 _must_check_ int store_document_get(Store *s, const char *sha256, char **ret, Error *reterr);
 
