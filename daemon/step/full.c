@@ -11,6 +11,8 @@
 #include "daemon/step/step.h"
 
 #define PROGRAM "updd-step-worker"
+#define OPEN_TRIES 40
+#define OPEN_PAUSE_US (50 * 1000)
 
 static bool verb_is_known(const char *name) {
         for (size_t i = 0; step_verbs[i]; i++)
@@ -67,7 +69,24 @@ static char *program_path(void) {
         if (!slash)
                 return NULL;
         *slash = '\0';
-        return path_join(self, PROGRAM);
+        return path_join(self, PROGRAM "-" UPDD_VERSION);
+}
+
+int full_worker_open(int *ret_fd) {
+        _cleanup_free_ char *path = program_path();
+        int fd = -1;
+
+        if (!path)
+                return -ENOMEM;
+        for (unsigned i = 0; fd < 0; i++) {
+                fd = open(path, O_RDONLY | O_CLOEXEC);
+                if (fd < 0 && (errno != ENOENT || i == OPEN_TRIES))
+                        return -errno;
+                if (fd < 0)
+                        (void) usleep(OPEN_PAUSE_US);
+        }
+        *ret_fd = fd;
+        return 0;
 }
 
 static int secrets_memfd(const json_t *secrets) {
@@ -88,9 +107,9 @@ static int keep_open(int fd) {
         return fd >= 0 && fcntl(fd, F_SETFD, 0) < 0 ? -errno : 0;
 }
 
-int full_worker_exec(int dirfd, int lock, int control, const json_t *task, const json_t *secrets) {
-        _cleanup_free_ char *path = program_path(), *dir = strf("%d", dirfd),
-                            *socket = strf("%d", control), *memory = NULL;
+int full_worker_exec(int program, int dirfd, int lock, int control, const json_t *task,
+                     const json_t *secrets) {
+        _cleanup_free_ char *dir = strf("%d", dirfd), *socket = strf("%d", control), *memory = NULL;
         _cleanup_close_ int fd = secrets_memfd(secrets);
         const char *id = args_text(task, "id", "");
         int r;
@@ -98,12 +117,14 @@ int full_worker_exec(int dirfd, int lock, int control, const json_t *task, const
         if (fd < 0)
                 return fd;
         memory = strf("%d", fd);
-        if (!path || !dir || !socket || !memory)
+        if (!dir || !socket || !memory)
                 return -ENOMEM;
         if (keep_open(dirfd) < 0 || keep_open(lock) < 0 || keep_open(control) < 0 ||
             keep_open(fd) < 0)
                 return -errno;
-        (void) execl(path, PROGRAM, id, dir, socket, memory, (char *) NULL);
+        (void) fexecve(program,
+                       (char *[]){(char *) PROGRAM, (char *) id, dir, socket, memory, NULL},
+                       environ);
         r = -errno;
         (void) close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         return r;

@@ -14,6 +14,7 @@
 #include "api/exits.h"
 #include "api/text.h"
 #include "daemon/attempt/attempt.h"
+#include "daemon/step/full.h"
 #include "daemon/step/supervisor.h"
 #include "daemon/step/worker.h"
 
@@ -114,8 +115,8 @@ static int read_inputs(const Options *o, int dirfd, json_t **ret_task, json_t **
 }
 
 static int attempt_run(const Options *o, int dirfd, Error *reterr) {
+        _cleanup_close_ int lock = -EBADF, program = -EBADF;
         json_auto_t *task = NULL, *secrets = NULL;
-        _cleanup_close_ int lock = -EBADF;
         int r;
 
         if (is_over(dirfd))
@@ -123,6 +124,11 @@ static int attempt_run(const Options *o, int dirfd, Error *reterr) {
         r = read_inputs(o, dirfd, &task, &secrets, reterr);
         if (r < 0)
                 return r;
+        r = task_is_known(task) ? 0 : full_worker_open(&program);
+        if (r < 0)
+                return error_set(reterr, -r, "program",
+                                 "updd-step-worker " UPDD_VERSION " cannot be opened: %s",
+                                 strerror(-r));
         r = attempt_lock(dirfd, &lock);
         if (r == -EBUSY)
                 return 0;
@@ -140,7 +146,7 @@ static int attempt_run(const Options *o, int dirfd, Error *reterr) {
                 return 0;
         if (r < 0)
                 return error_set(reterr, -r, "claim", "The claim cannot be made: %s", strerror(-r));
-        return supervisor_run(dirfd, lock, task, secrets, reterr);
+        return supervisor_run(dirfd, lock, program, task, secrets, reterr);
 }
 
 /* Memory holds secrets, and a core dump would put them on disk. Whoever wants one raises the soft

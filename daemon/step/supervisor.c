@@ -29,7 +29,7 @@
 #define NEVER INT64_MAX
 
 typedef struct Supervisor {
-        int dirfd, lock, signal_fd;
+        int dirfd, lock, program, signal_fd;
         pid_t worker;
         bool worker_ended;
         const json_t *task;
@@ -208,8 +208,8 @@ _Noreturn static void worker_start(Supervisor *v, pid_t parent, int control, int
         (void) close(v->listener.control_fd);
         (void) close(v->listener.progress_fd);
         (void) tree_mark(args_text(v->task, "id", ""));
-        if (!task_is_known(v->task)) {
-                int r = full_worker_exec(v->dirfd, v->lock, control, v->task, secrets);
+        if (v->program >= 0) {
+                int r = full_worker_exec(v->program, v->dirfd, v->lock, control, v->task, secrets);
 
                 fprintf(stderr, "updd: updd-step-worker cannot be run: %s\n", strerror(-r));
         }
@@ -283,11 +283,12 @@ static int write_result(Supervisor *v) {
         }
 }
 
-int supervisor_run(int dirfd, int lock, json_t *task, json_t *secrets, Error *reterr) {
+int supervisor_run(int dirfd, int lock, int program, json_t *task, json_t *secrets, Error *reterr) {
         int64_t timeout = json_integer_value(json_object_get(task, "timeout_ms"));
         _cleanup_(supervisor_done) Supervisor v = {
                 .dirfd = dirfd,
                 .lock = lock,
+                .program = program,
                 .signal_fd = -EBADF,
                 .listener = LISTENER_INIT,
                 .task = task,

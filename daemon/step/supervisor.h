@@ -8,7 +8,9 @@
 
 #include "api/error.h"
 
-/* Runs the attempt to its end. `task`, `secrets` and the lock's descriptor (-EBADF: none) are
- * borrowed; the worker holds the lock too, so that a free lock means that both are dead. 0 when a
- * result stands. */
-_must_check_ int supervisor_run(int dirfd, int lock, json_t *task, json_t *secrets, Error *reterr);
+/* Runs the attempt to its end. `task`, `secrets`, the lock's descriptor (-EBADF: none) and that of
+ * the program that the worker becomes (-EBADF: none, this one knows the task) are borrowed; the
+ * worker holds the lock too, so that a free lock means that both are dead. 0 when a result stands.
+ */
+_must_check_ int supervisor_run(int dirfd, int lock, int program, json_t *task, json_t *secrets,
+                                Error *reterr);

@@ -4,6 +4,7 @@
  *   updd-step-worker ID FOLDER-FD CONTROL-FD SECRETS-FD
  */
 #include <linux/close_range.h>
+#include <sys/prctl.h>
 
 #include "api/exits.h"
 #include "daemon/attempt/attempt.h"
@@ -18,6 +19,8 @@ int main(int argc, char **argv) {
                 fputs("updd-step-worker is started by updd-step only\n", stderr);
                 return EXIT_USAGE;
         }
+        /* Its file was executed by its descriptor, whose number would be its name. */
+        (void) prctl(PR_SET_NAME, "updd-step-worker");
         /* What was taken along (the lock among it) is this program's and not its children's. */
         (void) close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         r = attempt_task_read(atoi(argv[2]), argv[1], &task, &error);

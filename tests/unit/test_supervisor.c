@@ -142,7 +142,7 @@ static void begin(World *w, const char *verb, const char *direction, json_t *arg
                 json_auto_t *secrets = json_pack("{s:s}", "t", "token");
                 _cleanup_error_ Error error = ERROR_INIT;
 
-                _exit(supervisor_run(w->fd, -EBADF, task, secrets, &error) < 0);
+                _exit(supervisor_run(w->fd, -EBADF, -EBADF, task, secrets, &error) < 0);
         }
         json_decref(args);
 }
