@@ -147,7 +147,7 @@ int attempt_task_read(int dirfd, const char *id, json_t **ret, Error *reterr) {
         if (r < 0)
                 return error_set(reterr, -r, "bad-task", "task.json cannot be read: %s",
                                  strerror(-r));
-        if (json_integer_value(json_object_get(task, "format")) != 1)
+        if (json_integer_value(json_object_get(task, "format")) != ATTEMPT_FORMAT)
                 return error_set(reterr, EPROTO, "bad-task",
                                  "task.json has a format that this updd-step does not know");
         *ret = TAKE(task);
@@ -189,8 +189,9 @@ int attempt_claim(int dirfd, const char *id, bool by_daemon) {
         r = boot_id_read(boot);
         if (r < 0)
                 return r;
-        claim = json_pack("{s:s, s:i, s:s, s:I}", "id", id, "pid", by_daemon ? 0 : (int) getpid(),
-                          "boot", boot, "started", (json_int_t) now_wall_ms());
+        claim = json_pack("{s:s, s:i, s:s, s:I, s:s}", "id", id, "pid",
+                          by_daemon ? 0 : (int) getpid(), "boot", boot, "started",
+                          (json_int_t) now_wall_ms(), "version", UPDD_VERSION);
         if (!claim || (by_daemon && json_put(claim, "by", json_string("daemon")) < 0))
                 return -ENOMEM;
         r = link_whole(dirfd, "claim", claim);
@@ -238,7 +239,17 @@ int attempt_result_write(int dirfd, const json_t *result) {
 }
 
 int attempt_result_read(int dirfd, const char *id, json_t **ret) {
-        return read_object_of(dirfd, "result.json", id, ret);
+        json_auto_t *result = NULL;
+        int r = read_object_of(dirfd, "result.json", id, &result);
+
+        if (r < 0)
+                return r;
+        /* The first of them said no number. */
+        if (json_object_get(result, "format") &&
+            json_integer_value(json_object_get(result, "format")) != ATTEMPT_FORMAT)
+                return -EPROTO;
+        *ret = TAKE(result);
+        return 0;
 }
 
 int attempt_stop_write(int dirfd, const char *why) {

@@ -11,7 +11,8 @@
  *   STATE/jobs/<job>/<step>/<n>/         one attempt:
  *     task.json     daemon   what to do (below)
  *     lock          step     flock(2)ed for life by updd-step: free means dead
- *     claim         step     linked whole: {"id","pid","boot","started"}; "by":"daemon" withdraws
+ *     claim         step     linked whole: {"id","pid","boot","started","version"}; "by":"daemon"
+ *                            withdraws
  *     log           step     output, bounded, secrets masked
  *     progress      step     JSON lines: {"t": wall ms, "message"|"percent"|"question": …}
  *     answer.<k>    daemon   the answer to question k, created exclusively
@@ -39,7 +40,7 @@
  *    "event": {…}}             for hooks: the event that they tell of; "webhooks" send its seq
  *
  * result.json:
- *   {"id", "n", "state": "done"|"failed"|"interrupted", "phase": "do"|"verify"|"undo"|"probe",
+ *   {"format": 1, "id", "n", "state": "done"|"failed"|"interrupted", "phase": "do"|"verify"|"undo"|"probe",
  *    "reason"?: "exit"|"signal"|"timeout"|"check"|"stopped"|"error"|"spawn",
  *    "error"?: {"type","message","hint"?,"details"?}, "exit"?, "signal"?,
  *    "op"?: index of the failed op, "ops"?: how many there are, "op_id"?: its id, "started", "ended": wall ms,
@@ -60,6 +61,7 @@
 #define RESERVE_FOLDER "reserve"
 #define RESERVE_SPARE "@updd.spare"
 
+#define ATTEMPT_FORMAT 1 /* of task.json and result.json */
 #define ATTEMPT_UNCLAIMED_MS (30 * 1000)
 #define ATTEMPT_FILE_MAX (8U * 1024 * 1024) /* no task, claim or result is larger */
 
@@ -93,6 +95,7 @@ _must_check_ int attempt_claim_read(int dirfd, const char *id, json_t **ret);
 _must_check_ int attempt_result_reserve(int dirfd);
 /* result.json, whole and durable. -ENOSPC or -EDQUOT: try again with a shorter one. */
 _must_check_ int attempt_result_write(int dirfd, const json_t *result);
+/* -EPROTO: it is of a format that this program does not know. */
 _must_check_ int attempt_result_read(int dirfd, const char *id, json_t **ret);
 
 /* Daemon: asks for a stop durably; an existing request is left as it is. */

@@ -156,8 +156,9 @@ static bool has_limit(pid_t pid, unsigned long long mark) {
         return line && strtoull(line + strlen(name), NULL, 10) == mark;
 }
 
-static bool has_variable(pid_t pid, const char *mark) {
-        _cleanup_free_ char *path = strf("/proc/%d/environ", (int) pid), *text = NULL;
+/* Is it one of the NUL-terminated texts of /proc/PID/FILE? */
+static bool has_text(pid_t pid, const char *file, const char *mark) {
+        _cleanup_free_ char *path = strf("/proc/%d/%s", (int) pid, file), *text = NULL;
         size_t size, n = strlen(mark) + 1;
 
         if (!path || file_read(AT_FDCWD, path, ENVIRON_MAX, &text, &size) < 0)
@@ -166,6 +167,10 @@ static bool has_variable(pid_t pid, const char *mark) {
                 if (memcmp(text + i, mark, n) == 0)
                         return true;
         return false;
+}
+
+bool tree_is_started_with(pid_t pid, const char *id) {
+        return has_text(pid, "cmdline", id);
 }
 
 static int signal_marked_once(const char *id, int signal) {
@@ -183,7 +188,7 @@ static int signal_marked_once(const char *id, int signal) {
                 Process *p = &all.items[i];
 
                 p->ours = p->pid != getpid() &&
-                          (has_limit(p->pid, limit) || has_variable(p->pid, variable));
+                          (has_limit(p->pid, limit) || has_text(p->pid, "environ", variable));
         }
         return signal_ours(&all, signal, false);
 }

@@ -30,3 +30,6 @@ _must_check_ int tree_signal_marked(const char *id, int signal);
 /* Sends KILL to marked processes until none is left or `patience_ms` has passed. 0: none is left;
  * else how many are. */
 _must_check_ int tree_kill_marked(const char *id, int64_t patience_ms);
+
+/* Was the living process started with `id` among its arguments, as updd-step is? */
+bool tree_is_started_with(pid_t pid, const char *id);

@@ -231,7 +231,7 @@ static json_t *result_trim(const json_t *result) {
         const char *key;
 
         json_object_foreach ((json_t *) result, key, value) {
-                if (!streq(key, "outputs") && !streq(key, "id"))
+                if (!streq(key, "outputs") && !streq(key, "id") && !streq(key, "format"))
                         (void) json_object_set(trimmed, key, value);
         }
         return trimmed;

@@ -118,6 +118,15 @@ static json_t *withdrawn_result(const Watch *w) {
                          "started", (json_int_t) now, "ended", (json_int_t) now);
 }
 
+/* Another version's: what it says is not guessed at. */
+static json_t *foreign_result(const Watch *w) {
+        return json_pack("{s:s, s:i, s:s, s:s, s:{s:s, s:s}}", "id", w->id, "n", (int) w->n,
+                         "state", "interrupted", "phase", "do", "error", "type", "unknown-format",
+                         "message",
+                         "The step's result is in a format that updd " UPDD_VERSION
+                         " does not know: another version wrote it");
+}
+
 static bool claim_is_ours(Watch *w) {
         json_auto_t *claim = NULL;
 
@@ -285,6 +294,22 @@ static bool folder_is_gone(const Watch *w) {
         return fstat(w->dirfd, &st) == 0 && st.st_nlink == 0;
 }
 
+/* Somebody replaced the lock file under it: whoever claimed is alive nevertheless, and is waited for
+ * by his pid. The number may be another's by now, so the process itself must name the attempt. */
+static bool claimant_lives(Watch *w, const json_t *claim) {
+        pid_t pid = (pid_t) json_integer_value(json_object_get(claim, "pid"));
+
+        if (pid <= 0 || watch_pid(w, pid, false) < 0)
+                return false;
+        if (!tree_is_started_with(pid, w->id)) {
+                w->pid_source = sd_event_source_disable_unref(w->pid_source);
+                return false;
+        }
+        if (w->stop_wanted)
+                (void) pidfd_send_signal(w->pidfd, SIGTERM, NULL, 0);
+        return true;
+}
+
 /* The lock is free and there is no result: what does the claim say? */
 static void look_at_claim(Watch *w) {
         json_auto_t *claim = NULL;
@@ -301,6 +326,8 @@ static void look_at_claim(Watch *w) {
                 watch_ended(w, withdrawn_result(w));
                 return;
         }
+        if (r >= 0 && claimant_lives(w, claim))
+                return;
         /* Claimed and dead: decided only when none of its processes is left. */
         if (attempt_error_passes(r) || tree_signal_marked(w->id, SIGKILL) != 0) {
                 look_again(w, attempt_error_passes(r) ? LOOK_LATER_MS : LOOK_AGAIN_MS);
@@ -328,6 +355,8 @@ static void watch_look(Watch *w) {
                 r = attempt_result_read(w->dirfd, w->id, &result);
         if (r >= 0)
                 watch_ended(w, result);
+        else if (r == -EPROTO)
+                watch_ended(w, foreign_result(w));
         else if (attempt_error_passes(r))
                 look_again(w, LOOK_LATER_MS);
         else if (w->dirfd < 0)

@@ -156,6 +156,7 @@ static json_t *result_json(const Result *result, const Ending *ending, const Log
         json_auto_t *out = json_object();
         const char *state = put_outcome(out, result, ending);
 
+        (void) json_put(out, "format", json_integer(ATTEMPT_FORMAT));
         (void) json_object_set(out, "id", json_object_get(result->task, "id"));
         (void) json_object_set(out, "n", json_object_get(result->task, "n"));
         (void) json_put(out, "state", json_string(state));
