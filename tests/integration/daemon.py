@@ -73,7 +73,8 @@ class Daemon:
         self.stderr = self.home / "updd.log"
         self.plans.mkdir(parents=True, exist_ok=True)
         self.plan_dirs = [self.plans, *plan_dirs]
-        self.step_program = BUILD / "daemon/step/updd-step"
+        self.program = BUILD / "daemon/updd"
+        self.step_program = BUILD / "daemon/step/updd-step"  # None: where updd itself finds it
         self.through = []  # a program that sets limits and executes the daemon in its own place
         self.process = None
         self.answers = []  # the text of every API answer, for the search after secrets
@@ -87,8 +88,10 @@ class Daemon:
 
     def launch(self, **environment):
         """Starts it, and waits for nothing."""
-        argv = [*self.through, BUILD / "daemon/updd", "--state-dir", self.state, "--socket",
-                self.socket, "--step-program", self.step_program, "--steps-in", "plain"]
+        argv = [*self.through, self.program, "--state-dir", self.state, "--socket",
+                self.socket, "--steps-in", "plain"]
+        if self.step_program:
+            argv += ["--step-program", self.step_program]
         for d in self.plan_dirs:
             argv += ["--plan-dir", d]
         with open(self.stderr, "ab") as log:
