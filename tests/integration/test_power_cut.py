@@ -2,7 +2,7 @@
 """
 Nothing is lost when the power goes: see powercut.py, disk.py and tests/recorder.
 
-    UPDD_CUTS=25         disks a job
+    UPDD_CUTS=25         disks a job (fewer under sanitizers)
     UPDD_CUTS_SEED=1     which points and losses; each violation tells its own
     UPDD_CUTS_JOB=forth  that job alone
     UPDD_CUTS_AT=forth:17:gone:5   one cut alone: behind 17 records, that way of loss, that seed.
@@ -16,8 +16,9 @@ import pytest
 
 import disk
 import powercut
+from daemon import SLOW
 
-COUNT = int(os.environ.get("UPDD_CUTS", "25"))
+COUNT = int(os.environ.get("UPDD_CUTS", 25 if SLOW < 2 else 8))
 SEED = int(os.environ.get("UPDD_CUTS_SEED", "1"))
 AT = os.environ.get("UPDD_CUTS_AT", "")
 JOBS = [n for n in powercut.JOBS
@@ -83,6 +84,7 @@ def test_what_was_written_down_is_all_that_is_on_the_disk(built, tmp_path, name)
     assert len(there) > 20, "nothing was written"
 
 
+@pytest.mark.timeout(300 * SLOW + 3 * COUNT)
 @pytest.mark.parametrize("name", JOBS)
 def test_a_power_cut_loses_nothing(root, built, tmp_path, name):
     record = powercut.Record(tmp_path / name, name)
