@@ -28,7 +28,8 @@ import states
 AGAIN_WORDS = ("once more", "tried again")
 
 
-def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets=()):
+def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets=(),
+          power_cut=False):
     """All rules. `words` of a Tiny, the `plan` as a dict, and the folder `place` in which its steps
     run, where there are such; `acknowledged`: see acknowledged_is_there()."""
     now, events = updd.job(job), updd.events(job)
@@ -42,7 +43,7 @@ def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets
         words_are_of_attempts(updd.state, now, words)
         undone_is_what_was_done(now, events, words)
     if place is not None:
-        logs_are_complete(updd.state, job, pathlib.Path(place) / "said")
+        logs_are_complete(updd.state, job, pathlib.Path(place) / "said", power_cut)
     acknowledged_is_there(updd, acknowledged)
     if now["state"] in daemon.ENDED and settled(now):
         nothing_is_left_running(updd, job, place)
@@ -266,21 +267,22 @@ def last_places(words, prefix, mine):
 # ---- what is left -------------------------------------------------------------------------------
 
 
-def logs_are_complete(state, job, said):
+def logs_are_complete(state, job, said, power_cut=False):
     """Steps of tiny.say() number their lines, and note in the file `said` what they have written, a
     line each: ATTEMPT NUMBER. A log has all lines from the first on, none missing in between; all
-    that were noted when the attempt has a result of its own end."""
+    that were noted when the attempt has a result of its own end. A log is synced before the result is
+    written: without one, a power cut may take any of it."""
     noted = {}
     for line in said.read_text().splitlines() if said.exists() else []:
         attempt, _, number = line.partition(" ")
         noted[attempt] = int(number)
     for folder, task in attempts(state, job):
-        if task["id"] not in noted:
+        result = read(folder / "result.json")
+        if task["id"] not in noted or power_cut and not result:
             continue
         text = (folder / "log").read_text(errors="replace")
         lines = [int(n) for n in re.findall(r"^line-(\d+)$", text, re.M)]
         assert lines == list(range(1, len(lines) + 1)), f"{folder}: {lines}"
-        result = read(folder / "result.json")
         whole = result.get("state") in ("done", "failed") and result.get("reason") != "error"
         assert not whole or len(lines) >= noted[task["id"]], f"{folder}: {lines} {noted}"
 

@@ -4,7 +4,7 @@ Nothing is lost when the power goes: see powercut.py, disk.py and tests/recorder
 
     UPDD_CUTS=25         disks a job (fewer under sanitizers)
     UPDD_CUTS_SEED=1     which points and losses; each violation tells its own
-    UPDD_CUTS_JOB=forth  that job alone
+    UPDD_CUTS_JOB=forth  that job alone; tests/soak --cuts knows more of them
     UPDD_CUTS_AT=forth:17:gone:5   one cut alone: behind 17 records, that way of loss, that seed.
                          Another record of the same job may differ by a few.
 """
@@ -21,8 +21,8 @@ from daemon import SLOW
 COUNT = int(os.environ.get("UPDD_CUTS", 25 if SLOW < 2 else 8))
 SEED = int(os.environ.get("UPDD_CUTS_SEED", "1"))
 AT = os.environ.get("UPDD_CUTS_AT", "")
-JOBS = [n for n in powercut.JOBS
-        if n == (AT.split(":")[0] or os.environ.get("UPDD_CUTS_JOB") or n)]
+CHOSEN = AT.split(":")[0] or os.environ.get("UPDD_CUTS_JOB")
+JOBS = [CHOSEN] if CHOSEN else list(powercut.JOBS)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_what_was_written_down_is_all_that_is_on_the_disk(built, tmp_path, name)
     there, played = disk.snapshot(record.root), first.image(len(first.records), "kept", 1)
     wrong = sorted(p for p in there.keys() | played.keys() if there.get(p) != played.get(p))
     assert not wrong, wrong
-    assert len(there) > 20, "nothing was written"
+    assert len(first.records) > 50, "nothing was recorded"
 
 
 @pytest.mark.timeout(300 * SLOW + 3 * COUNT)

@@ -10,7 +10,7 @@ A_RECORD = 100  # disks; then the job is recorded anew, for no two records are t
 
 def soak(count, folder, seed):
     figures = {"disks": 0, "jobs": 0, "records": 0, "violations": 0}
-    names = sorted(powercut.JOBS)
+    names = sorted(powercut.EVERY_JOB)
     for n in range(0, count, A_RECORD):
         name, lap = names[n // A_RECORD % len(names)], seed + n // A_RECORD
         place = folder / f"{n}-{name}"
