@@ -2,6 +2,7 @@
 /* What a killed git leaves behind: see daemon/step/git.h. */
 #include "daemon/step/git.h"
 
+#include <fcntl.h>
 #include <fts.h>
 #include <sys/stat.h>
 
@@ -18,7 +19,18 @@ static char *folder_of(const Repo *g, const char *which) {
         return path_join(g->dir, path);
 }
 
-/* Files of that name, with their times; the objects' folder has no locks of interest. */
+/* `locked` of a worktree that git was making; anybody else's is left. */
+static bool is_lock(const FTSENT *e) {
+        _cleanup_free_ char *why = NULL;
+
+        if (endswith(e->fts_name, ".lock"))
+                return true;
+        return streq(e->fts_name, "locked") &&
+               file_read(AT_FDCWD, e->fts_accpath, 4096, &why, NULL) >= 0 &&
+               startswith(why, "initializing");
+}
+
+/* Files that are locks, with their times; the objects' folder has no locks of interest. */
 static int locks_find(char *const *folders, json_t *found) {
         _cleanup_(fts_closep) FTS *f = fts_open(folders, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
         FTSENT *e;
@@ -26,7 +38,7 @@ static int locks_find(char *const *folders, json_t *found) {
         while (f && (e = fts_read(f))) {
                 if (e->fts_info == FTS_D && streq(e->fts_name, "objects"))
                         (void) fts_set(f, e, FTS_SKIP);
-                if (e->fts_info == FTS_F && endswith(e->fts_name, ".lock") &&
+                if (e->fts_info == FTS_F && is_lock(e) &&
                     json_put(found, e->fts_path,
                              json_integer((json_int_t) e->fts_statp->st_mtim.tv_sec)) < 0)
                         return -ENOMEM;

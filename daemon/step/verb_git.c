@@ -18,6 +18,12 @@
 
 #define _cleanup_repo_ _cleanup_(repo_done)
 
+/* Whatever git knows of it, also when it is half made, which git locks. */
+static void forget_worktree(const Repo *g, const char *path) {
+        (void) repo_try(g, NULL, "worktree", "unlock", path, NULL);
+        (void) repo_try(g, NULL, "worktree", "remove", "--force", path, NULL);
+}
+
 static int add_worktree(const Repo *g, const char *path, const char *commit, Error *reterr) {
         struct stat st;
         int r;
@@ -37,7 +43,7 @@ static int add_worktree(const Repo *g, const char *path, const char *commit, Err
                         return r;
         } else {
                 /* Half made by an attempt that was interrupted. */
-                (void) repo_try(g, NULL, "worktree", "remove", "--force", path, NULL);
+                forget_worktree(g, path);
                 (void) remove_tree(path);
                 (void) repo_try(g, NULL, "worktree", "prune", NULL);
         }
@@ -141,7 +147,7 @@ static int undo_worktree(const Repo *g, const json_t *entry, Error *reterr) {
         const char *path = args_text(entry, "path", "");
         int r;
 
-        (void) repo_try(g, NULL, "worktree", "remove", "--force", path, NULL);
+        forget_worktree(g, path);
         r = remove_tree(path);
         if (r < 0)
                 return error_set(reterr, -r, "write-failed", "Cannot remove %s: %s", path,

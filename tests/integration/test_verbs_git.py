@@ -224,6 +224,22 @@ def test_a_worktree_is_not_made_over_something(steps, repo):  # noqa: F811
     assert (steps.cwd / "there").is_dir()
 
 
+@pytest.mark.parametrize("broken", ["commondir", "gitdir"])
+def test_a_worktree_that_git_was_killed_in_making_goes_too(steps, repo, broken):  # noqa: F811
+    args = {**ARGS, "worktree": "v2"}
+    ok(steps.do("tree", "git", args))
+    known = repo / ".git/worktrees/v2"
+    (known / "locked").write_text("initializing")  # as git has it until all is there
+    (known / broken).write_text("")
+    (record,) = steps.tmp.rglob("undo")
+    lines = record.read_text().splitlines(True)
+    assert "git-ended" in lines[-1]
+    record.write_text("".join(lines[:-1]))
+    ok(steps.undo("tree", "git", args))
+    assert not (steps.cwd / "v2").exists()
+    assert not known.exists()
+
+
 def test_a_killed_checkout_is_undone_or_run_again_without_losing_local_changes(steps, repo):  # noqa: F811
     (repo / "config.toml").write_text(CONFIG.replace("line 3\n", "line three\n"))
     before = tree_state(repo)
