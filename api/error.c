@@ -4,12 +4,26 @@
 
 #include <stdarg.h>
 
+#include "api/text.h"
+
 void error_done(Error *e) {
         free(e->type);
         free(e->message);
         free(e->hint);
         json_decref(e->details);
         *e = ERROR_INIT;
+}
+
+/* A message may quote what was asked for, what a program wrote or how a file is called, none of
+ * which need be UTF-8; everybody who is told of it expects that. */
+static char *say(const char *format, va_list ap) {
+        _cleanup_free_ char *text = NULL;
+
+        if (vasprintf(&text, format, ap) < 0) {
+                text = NULL;
+                return NULL;
+        }
+        return utf8_clean(text, strlen(text));
 }
 
 int error_set(Error *reterr, int err, const char *type, const char *format, ...) {
@@ -21,8 +35,7 @@ int error_set(Error *reterr, int err, const char *type, const char *format, ...)
 
         /* The new message may quote the old one, so it is made before the old one goes. */
         va_start(ap, format);
-        if (vasprintf(&message, format, ap) < 0)
-                message = NULL;
+        message = say(format, ap);
         va_end(ap);
 
         error_done(reterr);
@@ -33,19 +46,18 @@ int error_set(Error *reterr, int err, const char *type, const char *format, ...)
 }
 
 void error_hint(Error *reterr, const char *format, ...) {
-        _cleanup_free_ char *hint = NULL;
+        char *hint;
         va_list ap;
 
         if (!reterr)
                 return;
 
         va_start(ap, format);
-        if (vasprintf(&hint, format, ap) < 0)
-                hint = NULL;
+        hint = say(format, ap);
         va_end(ap);
 
         free(reterr->hint);
-        reterr->hint = TAKE(hint);
+        reterr->hint = hint;
 }
 
 void error_detail(Error *reterr, const char *key, json_t *value) {

@@ -40,5 +40,10 @@ int sha256_fd(int fd, char ret[static SHA256_TEXT_MAX], uint64_t *ret_size);
 /* The candidate nearest to `word` (edit distance at most a third of its length, or 1), or NULL. */
 const char *nearest_word(const char *word, const char *const *candidates, size_t n);
 
+/* A text with whatever is no UTF-8 (and NUL) replaced by U+FFFD. Caller frees. */
+_must_check_ char *utf8_clean(const char *text, size_t size);
+/* Is all of it UTF-8 without NUL? */
+bool utf8_is_text(const char *text, size_t size);
+
 /* The boot id of this boot (random(4), /proc/sys/kernel/random/boot_id) as 32 hex digits. */
 int boot_id_read(char ret[static ID128_TEXT_MAX]);

@@ -14,6 +14,7 @@
  *     claim         step     linked whole: {"id","pid","boot","started","version"}; "by":"daemon"
  *                            withdraws
  *     log           step     output, bounded, secrets masked
+ *     log.tail      step     its newest part while it is too long for one: see logtail.h
  *     progress      step     JSON lines: {"t": wall ms, "message"|"percent"|"question": …}
  *     answer.<k>    daemon   the answer to question k, created exclusively
  *     stop          daemon   a wanted stop: {"why"}; written durably before TERM

@@ -13,6 +13,7 @@
 
 #include "api/args.h"
 #include "daemon/attempt/attempt.h"
+#include "daemon/attempt/logtail.h"
 #include "daemon/attempt/tree.h"
 #include "daemon/engine/internal.h"
 #include "daemon/log.h"
@@ -333,6 +334,9 @@ static void look_at_claim(Watch *w) {
                 look_again(w, attempt_error_passes(r) ? LOOK_LATER_MS : LOOK_AGAIN_MS);
                 return;
         }
+        if (logtail_settle(w->dirfd) < 0)
+                log_job_warning(w->job, NULL, "the end of %s/log cannot be put to it, ignoring",
+                                w->dir);
         watch_ended(w, NULL);
 }
 

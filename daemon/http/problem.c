@@ -85,20 +85,6 @@ unsigned problem_status(const char *type) {
         return p ? p->status : 0;
 }
 
-/* A message may repeat what was asked for, which need not be UTF-8. */
-static json_t *detail_json(const char *message) {
-        json_t *detail = json_string(message);
-        _cleanup_free_ char *plain = NULL;
-
-        if (detail)
-                return detail;
-        plain = strdup(message);
-        for (char *c = plain; c && *c; c++)
-                if ((unsigned char) *c >= 0x80)
-                        *c = '?';
-        return plain ? json_string(plain) : NULL;
-}
-
 static json_t *render(const Problem *p, const Error *e, int err) {
         json_auto_t *doc = json_object();
         const char *type = e->type ? e->type : p->type;
@@ -108,7 +94,7 @@ static json_t *render(const Problem *p, const Error *e, int err) {
             json_object_set_new(doc, "title", json_string(p->title)) < 0 ||
             json_object_set_new(doc, "status", json_integer(p->status)) < 0 ||
             json_object_set_new(doc, "detail",
-                                detail_json(e->message ? e->message : strerror(err))) < 0 ||
+                                json_string(e->message ? e->message : strerror(err))) < 0 ||
             (e->hint && json_object_set_new(doc, "hint", json_string(e->hint)) < 0) ||
             (e->details && json_object_update_missing(doc, e->details) < 0))
                 return NULL;

@@ -50,28 +50,35 @@ int capture_add(Capture *c, const char *data, size_t size) {
         return 0;
 }
 
-char *capture_take(Capture *c, size_t *ret_size) {
-        size_t head = c->max / 2, tail = c->max - head;
+bool capture_is_cut(const Capture *c) {
+        return c->total > c->max;
+}
+
+/* Takes the middle out and says so in its place. */
+static int cut_middle(Capture *c, const Masks *masks) {
+        size_t head = c->max / 2, tail = c->max - head, note_size, whole, rest;
         _cleanup_free_ char *note = NULL;
+        char *end = c->data + c->size - tail;
+
+        whole = masks ? masks_whole_end(masks, c->data, head) : head;
+        rest = masks ? tail - masks_whole_begin(masks, end, tail) : tail;
+        note = strf("\n[… %llu bytes …]\n", (unsigned long long) (c->total - whole - rest));
+        if (!note)
+                return -ENOMEM;
+        note_size = strlen(note);
+        if (make_room(c, note_size) < 0)
+                return -ENOMEM;
+        memmove(c->data + whole + note_size, c->data + c->size - rest, rest);
+        memcpy(c->data + whole, note, note_size);
+        c->size = whole + note_size + rest;
+        return 0;
+}
+
+char *capture_take(Capture *c, const Masks *masks, size_t *ret_size) {
         char *out;
 
-        if (make_room(c, 0) < 0)
+        if (make_room(c, 0) < 0 || (capture_is_cut(c) && cut_middle(c, masks) < 0))
                 return NULL;
-        if (c->size > c->max) {
-                memmove(c->data + head, c->data + c->size - tail, tail);
-                c->size = c->max;
-        }
-        if (c->total > c->max) {
-                size_t n;
-
-                note = strf("\n[… %llu bytes …]\n", (unsigned long long) (c->total - c->max));
-                n = note ? strlen(note) : 0;
-                if (!note || make_room(c, n) < 0)
-                        return NULL;
-                memmove(c->data + head + n, c->data + head, c->size - head);
-                memcpy(c->data + head, note, n);
-                c->size += n;
-        }
         c->data[c->size] = '\0';
         if (ret_size)
                 *ret_size = c->size;

@@ -115,9 +115,10 @@ static int find_value(const Document *d, const json_t *args, json_t **ret, Error
                 return find_metric(d, args_text(args, "metric", ""), ret, reterr);
         r = xpath ? xpath_text(d->text, d->size, d->xml, xpath, &text, reterr)
                   : match_text(regex, d->text, d->size, &text, reterr);
-        if (r > 0)
-                *ret = json_string(text);
-        return r;
+        if (r <= 0)
+                return r;
+        *ret = json_string(text);
+        return *ret ? 1 : error_oom(reterr);
 }
 
 static const char *where(const json_t *args) {

@@ -2,11 +2,11 @@
 /* Running a plan's command and holding it to what the plan expects: see command.h. */
 #include "daemon/step/command.h"
 
-#include "daemon/step/logfile.h"
-#include "daemon/step/match.h"
+#include "daemon/step/capture.h"
+#include "daemon/step/said.h"
+#include "daemon/step/worker.h"
 
 #define OUTPUT_MAX (64 * 1024)
-#define QUOTE_MAX 300
 
 static bool exit_is(const json_t *wanted, int code) {
         json_t *item;
@@ -29,25 +29,6 @@ static bool exit_is(const json_t *wanted, int code) {
         return false;
 }
 
-/* The last line with something on it, for the failure's message. Caller frees. */
-static char *last_line(const char *text) {
-        size_t end = strlen(text), from;
-
-        while (end > 0 && strchr("\r\n \t", text[end - 1]))
-                end--;
-        for (from = end; from > 0 && text[from - 1] != '\n';)
-                from--;
-        return utf8_clean(text + from, MIN(end - from, (size_t) QUOTE_MAX));
-}
-
-static char *failure_line(const ExecResult *result) {
-        _cleanup_free_ char *line = last_line(result->err);
-
-        if (!isempty(line))
-                return TAKE(line);
-        return last_line(result->out);
-}
-
 static int judge_exit(const json_t *args, const char *name, const ExecResult *result,
                       Error *reterr) {
         _cleanup_free_ char *line = NULL;
@@ -55,7 +36,7 @@ static int judge_exit(const json_t *args, const char *name, const ExecResult *re
         if (!result->timed_out && !result->signal &&
             exit_is(json_object_get(args, "exit"), result->exit))
                 return 0;
-        line = failure_line(result);
+        line = said_last(result);
         if (!line)
                 return error_oom(reterr);
         if (result->timed_out)
@@ -69,18 +50,23 @@ static int judge_exit(const json_t *args, const char *name, const ExecResult *re
                          *line ? ": " : "", line);
 }
 
-/* has and lacks see stdout and stderr, whichever a program speaks on. */
-static int judge_output(const json_t *args, const ExecResult *result, Error *reterr) {
-        _cleanup_free_ char *both =
-                strf("%s%s%s", result->out, *result->out && *result->err ? "\n" : "", result->err);
+/* stdout as text, of which no more goes into the output than OUTPUT_MAX. Caller frees. */
+static char *output_text(const Step *s, const ExecResult *result) {
+        _cleanup_(capture_done) Capture c;
+        _cleanup_free_ char *kept = NULL;
+        size_t size;
 
-        if (!both)
-                return error_oom(reterr);
-        return match_expect(args, both, strlen(both), "The output", reterr);
+        capture_init(&c, OUTPUT_MAX);
+        if (result->out_size <= OUTPUT_MAX)
+                return utf8_clean(result->out, result->out_size);
+        if (capture_add(&c, result->out, result->out_size) < 0)
+                return NULL;
+        kept = capture_take(&c, &s->masks, &size);
+        return kept ? utf8_clean(kept, size) : NULL;
 }
 
 static int tell_outputs(Step *s, const ExecResult *result, Error *reterr) {
-        _cleanup_free_ char *clean = utf8_clean(result->out, result->out_size);
+        _cleanup_free_ char *clean = output_text(s, result);
         size_t n = clean ? strlen(clean) : 0;
 
         if (!clean)
@@ -102,14 +88,29 @@ static int command_judge(Step *s, const json_t *args, const char *name, const Ex
         if (r >= 0)
                 r = judge_exit(args, name, result, reterr);
         if (r >= 0)
-                r = judge_output(args, result, reterr);
+                r = said_expect(args, result, reterr);
         return r;
 }
 
 static void forget_output(ExecResult *result) {
         explicit_bzero(result->out, result->out_size);
-        explicit_bzero(result->err, strlen(result->err));
-        result->out_size = 0;
+        explicit_bzero(result->err, result->err_size);
+        result->out_size = result->err_size = 0;
+}
+
+static void log_output(const ExecResult *result) {
+        (void) write_all(STDOUT_FILENO, result->out, result->out_size);
+        (void) write_all(STDOUT_FILENO, result->err, result->err_size);
+}
+
+/* So much of the output is kept as somebody will look at. */
+static size_t wanted_output(const json_t *args) {
+        static const char *const keys[] = {"has", "lacks", "save"};
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (json_object_get(args, keys[i]))
+                        return SAID_MAX;
+        return OUTPUT_MAX;
 }
 
 /* What is saved as a secret must be known as one before anything of the output is told; when it
@@ -127,7 +128,7 @@ static int command_settle(Step *s, const json_t *args, const char *name, bool lo
                 r = judge_exit(args, name, result, reterr);
         } else {
                 if (hidden && log)
-                        step_log(s, "%s%s", result->out, result->err);
+                        log_output(result);
                 r = command_judge(s, args, name, result, reterr);
         }
         if (r < 0 || saved >= 0)
@@ -155,7 +156,7 @@ int command_run(Step *s, const json_t *args, const json_t *argv, const char *cwd
                               .input = args_text(args, "stdin", event),
                               .answers = json_object_get(args, "answers"),
                               .quiet = !log || save_has_secret(json_object_get(args, "save")),
-                              .max_out = OUTPUT_MAX},
+                              .max_out = wanted_output(args)},
                       &result, reterr);
         if (r < 0)
                 return r;

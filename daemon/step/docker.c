@@ -4,8 +4,8 @@
 
 #include <ctype.h>
 
+#include "api/text.h"
 #include "daemon/step/curl.h"
-#include "daemon/step/logfile.h"
 #include "daemon/step/setting.h"
 
 #define DEFAULT_HOST "unix:///var/run/docker.sock"

@@ -13,6 +13,7 @@
 #include "daemon/step/capture.h"
 #include "daemon/step/child.h"
 #include "daemon/step/talk.h"
+#include "daemon/step/worker.h"
 
 #define GRACE_US (2 * 1000 * 1000) /* between TERM and KILL for a child that is over its time */
 #define NEVER INT64_MAX
@@ -160,8 +161,9 @@ static int run_report(Run *run, ExecResult *ret, Error *reterr) {
         else
                 result.signal = WTERMSIG(run->status);
         result.timed_out = run->timed_out;
-        result.out = capture_take(&run->out, &result.out_size);
-        result.err = capture_take(&run->err, NULL);
+        result.cut = capture_is_cut(&run->out) || capture_is_cut(&run->err);
+        result.out = capture_take(&run->out, &run->s->masks, &result.out_size);
+        result.err = capture_take(&run->err, &run->s->masks, &result.err_size);
         if (!result.out || !result.err)
                 return error_oom(reterr);
         run->s->exit = result.exit;

@@ -138,5 +138,11 @@ int http_expect(const json_t *args, const HttpReply *reply, Error *reterr) {
         r = expect_json(args, reply, reterr);
         if (r < 0)
                 return r;
-        return match_expect(args, reply->body, reply->body_size, "The reply", reterr);
+        r = match_expect(args, reply->body, reply->body_size, "The reply", reterr);
+        if (r < 0 || reply->total <= reply->body_size || !json_object_get(args, "lacks"))
+                return r;
+        return error_set(reterr, EBADE, "check-failed",
+                         "The reply is too long to tell what it lacks: only the first %zu bytes "
+                         "were looked at",
+                         reply->body_size);
 }

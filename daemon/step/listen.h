@@ -26,7 +26,7 @@ typedef struct Listener {
         ((Listener){.output_fd = -EBADF,                                                           \
                     .control_fd = -EBADF,                                                          \
                     .progress_fd = -EBADF,                                                         \
-                    .log = {.fd = -EBADF, .ring_fd = -EBADF}})
+                    .log = LOGFILE_INIT})
 
 void listener_done(Listener *l);
 /* Opens the attempt's files. `task` is borrowed for the Listener's life. */

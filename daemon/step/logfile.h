@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The attempt's log, bounded: the first half of the limit goes into `log` as it comes; from then on
- * the newest half stands in the ring `log.tail`, and at the end it is joined to `log` with a line
- * that says how many bytes were dropped between. A disk that is full loses log lines, never the
+ * the newest half stands in `log.tail`, and at the end it is joined to `log` with a line that says
+ * how many bytes were dropped between. A disk that is full loses log lines, never the
  * attempt. What comes in is masked already.
  */
 #pragma once
 
-#include "api/error.h"
+#include "daemon/attempt/logtail.h"
 
 #define LOG_RECENT (64 * 1024)
 
 typedef struct LogFile {
-        int dirfd, fd, ring_fd;
+        int dirfd, fd;
         uint64_t half;    /* bytes that each half may have */
         uint64_t written; /* bytes in `log` so far */
-        uint64_t ringed;  /* bytes that went into the ring, ever */
         uint64_t lost;    /* bytes that could not be written */
+        LogTail tail;     /* once there is one, it counts what is lost */
         char *recent;     /* the newest bytes, for tail and hints; a ring of LOG_RECENT */
         uint64_t total;
 } LogFile;
+
+#define LOGFILE_INIT ((LogFile){.fd = -EBADF, .tail = LOGTAIL_INIT})
 
 _must_check_ int logfile_open(LogFile *log, int dirfd, uint64_t limit);
 void logfile_write(LogFile *log, const char *data, size_t size);
@@ -33,6 +35,3 @@ uint64_t logfile_dropped(const LogFile *log);
 _must_check_ char *logfile_recent(const LogFile *log, size_t *ret_size);
 /* The last `n` lines as texts that are valid UTF-8. NULL when memory is out. */
 _must_check_ json_t *logfile_tail(const LogFile *log, unsigned n);
-
-/* A text with whatever is no UTF-8 (and NUL) replaced by U+FFFD. Caller frees. */
-_must_check_ char *utf8_clean(const char *text, size_t size);

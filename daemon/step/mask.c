@@ -210,6 +210,35 @@ bool masks_found(const Masks *m, const char *text, size_t min) {
         return false;
 }
 
+/* The most bytes of the text's end that some secret begins with (of its beginning: ends with). */
+static size_t overlap(const Masks *m, const char *text, size_t size, bool at_end) {
+        size_t most = 0;
+
+        for (size_t i = 0; i < m->n; i++) {
+                size_t n = strlen(m->patterns[i]);
+
+                for (size_t k = MIN(n, size); k > most; k--)
+                        if (memcmp(at_end ? text + size - k : text,
+                                   at_end ? m->patterns[i] : m->patterns[i] + n - k, k) == 0)
+                                most = k;
+        }
+        return most;
+}
+
+size_t masks_whole_end(const Masks *m, const char *text, size_t size) {
+        for (size_t n; (n = overlap(m, text, size, true)) > 0;)
+                size -= n;
+        return size;
+}
+
+size_t masks_whole_begin(const Masks *m, const char *text, size_t size) {
+        size_t at = 0;
+
+        for (size_t n; (n = overlap(m, text + at, size - at, false)) > 0;)
+                at += n;
+        return at;
+}
+
 static json_t *mask_string(const Masks *m, const char *text, size_t size) {
         static const char replacement[] = "\xef\xbf\xbd";
         _cleanup_free_ char *masked = masks_text(m, text, size, &size), *clean = NULL;

@@ -29,6 +29,11 @@ _must_check_ json_t *masks_json(const Masks *m, const json_t *value);
 /* Is a secret of `min` bytes or more in this text? */
 bool masks_found(const Masks *m, const char *text, size_t min);
 
+/* Where a text is cut a part of a secret may be left that nobody would know as one. How much of its
+ * end (of its beginning) does not belong to any secret, torn or whole? */
+size_t masks_whole_end(const Masks *m, const char *text, size_t size);
+size_t masks_whole_begin(const Masks *m, const char *text, size_t size);
+
 /* A stream: bytes go in as they come, masked bytes come out. What could be the beginning of a
  * secret is held back until more comes, and only that. */
 typedef struct MaskStream {

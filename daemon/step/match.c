@@ -5,6 +5,8 @@
 
 #include <pcre2.h>
 
+#include "api/text.h"
+
 DEFINE_CLEANUP(pcre2_code *, pcre2_code_free)
 DEFINE_CLEANUP(pcre2_match_data *, pcre2_match_data_free)
 DEFINE_CLEANUP(pcre2_match_context *, pcre2_match_context_free)
@@ -18,8 +20,7 @@ static int compile(const char *pattern, pcre2_code **ret, Error *reterr) {
         int code = 0;
 
         *ret = pcre2_compile((PCRE2_SPTR) pattern, PCRE2_ZERO_TERMINATED,
-                             PCRE2_MULTILINE | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &code, &where,
-                             NULL);
+                             PCRE2_MULTILINE | PCRE2_UTF, &code, &where, NULL);
         if (*ret)
                 return 0;
         (void) pcre2_get_error_message(code, why, sizeof(why));
@@ -36,8 +37,8 @@ static int group_of(const char *text, pcre2_match_data *data, int groups, char *
         return *ret ? 0 : -ENOMEM;
 }
 
-int match_text(const char *pattern, const char *text, size_t size, char **ret_group,
-               Error *reterr) {
+static int match(const char *pattern, const char *text, size_t size, char **ret_group,
+                 Error *reterr) {
         _cleanup_(pcre2_code_freep) pcre2_code *code = NULL;
         _cleanup_(pcre2_match_data_freep) pcre2_match_data *data = NULL;
         _cleanup_(pcre2_match_context_freep) pcre2_match_context *context = NULL;
@@ -52,7 +53,7 @@ int match_text(const char *pattern, const char *text, size_t size, char **ret_gr
         if (!data || !context)
                 return error_oom(reterr);
         (void) pcre2_set_match_limit(context, MATCH_STEPS_MAX);
-        r = pcre2_match(code, (PCRE2_SPTR) text, size, 0, 0, data, context);
+        r = pcre2_match(code, (PCRE2_SPTR) text, size, 0, PCRE2_NO_UTF_CHECK, data, context);
         if (r == PCRE2_ERROR_NOMATCH)
                 return 0;
         if (r < 0)
@@ -61,6 +62,16 @@ int match_text(const char *pattern, const char *text, size_t size, char **ret_gr
         if (ret_group && group_of(text, data, r, ret_group) < 0)
                 return error_oom(reterr);
         return 1;
+}
+
+int match_text(const char *pattern, const char *text, size_t size, char **ret_group,
+               Error *reterr) {
+        _cleanup_free_ char *clean = NULL;
+
+        if (utf8_is_text(text, size))
+                return match(pattern, text, size, ret_group, reterr);
+        clean = utf8_clean(text, size);
+        return clean ? match(pattern, clean, strlen(clean), ret_group, reterr) : error_oom(reterr);
 }
 
 static int expect_one(const char *pattern, bool wanted, const char *text, size_t size,

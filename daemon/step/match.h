@@ -7,6 +7,9 @@
 
 #include "api/error.h"
 
+/* A text may be any bytes: those that are no UTF-8, and NUL, match as U+FFFD, as which they are told
+ * to people. */
+
 /* 1 when it matches somewhere, 0 when not, -EINVAL for a pattern that is none. With `ret_group`:
  * the first capture group, or the whole match where there is no group (caller frees; NULL when it
  * does not match). */

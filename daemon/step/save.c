@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Outputs taken out of a text: see command.h. */
+#include "api/text.h"
 #include "daemon/step/command.h"
 #include "daemon/step/match.h"
 #include "daemon/step/pointer.h"
@@ -42,6 +43,14 @@ static int find_regex(const char *name, const char *regex, const char *text, siz
         return 0;
 }
 
+/* A secret is handed on and masked as it stands there: it must not be another text by now. */
+static int put_secret(Step *s, const char *name, const char *found, bool is_text, Error *reterr) {
+        if (!is_text && strstr(found, "\xef\xbf\xbd"))
+                return error_set(reterr, EILSEQ, "save",
+                                 "'%s' cannot be saved as a secret: it is no UTF-8 text", name);
+        return step_output_secret(s, name, found);
+}
+
 static int save_one(Step *s, const char *name, const json_t *how, const char *text, size_t size,
                     Error *reterr) {
         const char *regex = args_text(how, "regex", NULL), *json = args_text(how, "json", NULL);
@@ -58,11 +67,12 @@ static int save_one(Step *s, const char *name, const json_t *how, const char *te
                 r = find_regex(name, regex ? regex : "(?s).*", text, size, &found, reterr);
         if (r < 0)
                 return r;
-        r = secret ? step_output_secret(s, name, found) : step_output(s, name, json_string(found));
-        if (r < 0)
+        r = secret ? put_secret(s, name, found, utf8_is_text(text, size), reterr)
+                   : step_output(s, name, json_string(found));
+        if (r < 0 && r != -EILSEQ)
                 return error_set(reterr, -r, "save", "'%s' cannot be saved: %s", name,
                                  strerror(-r));
-        return 0;
+        return r;
 }
 
 bool save_has_secret(const json_t *save) {

@@ -8,7 +8,7 @@
  */
 #include <fcntl.h>
 
-#include "daemon/step/logfile.h"
+#include "api/text.h"
 #include "daemon/step/process.h"
 #include "daemon/step/services.h"
 

@@ -5,8 +5,8 @@
  *   entry of a stop:  "unit", "ran", "state": ActiveState, "enabled": UnitFileState
  *   entry of a start: the same, and "held": this job's stop had disabled it
  */
+#include "api/text.h"
 #include "daemon/step/held.h"
-#include "daemon/step/logfile.h"
 #include "daemon/step/services.h"
 
 #define SETTLED_US (10 * 1000 * 1000) /* a restarted unit that runs so long has come to stay */

@@ -157,7 +157,7 @@ int step_output_secret(Step *s, const char *key, const char *value) {
 }
 
 void step_progress(Step *s, const char *format, ...) {
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *text = NULL, *clean = NULL;
         va_list ap;
         int n;
 
@@ -170,7 +170,9 @@ void step_progress(Step *s, const char *format, ...) {
                 text = NULL;
                 return;
         }
-        worker_tell(s, "progress", json_string(text));
+        clean = utf8_clean(text, strlen(text));
+        if (clean)
+                worker_tell(s, "progress", json_string(clean));
 }
 
 int step_check_result(Step *s, json_t *outcome) {

@@ -91,6 +91,8 @@ typedef struct ExecResult {
         char *out; /* NUL-terminated stdout (pty: everything) */
         size_t out_size;
         char *err;
+        size_t err_size;
+        bool cut; /* the middle of one of them is missing */
 } ExecResult;
 
 void exec_result_done(ExecResult *r);

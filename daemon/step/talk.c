@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <termios.h>
 
-#include "daemon/step/logfile.h"
+#include "api/text.h"
 #include "daemon/step/match.h"
 
 #define HEARD_MAX (64 * 1024)

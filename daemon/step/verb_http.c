@@ -3,28 +3,25 @@
  * http {url, method, headers, body | body_json, status, json, has, lacks, ca, save}: one request.
  * The body in the outputs is its first 64 KiB; where a secret is saved out of it, there is none.
  */
-#include "daemon/step/command.h"
-#include "daemon/step/curl.h"
-
 #include <inttypes.h>
 
-/* JSON holds text only: bytes that are no UTF-8 are replaced. */
-static json_t *body_text(const char *body, size_t size) {
-        json_t *text = json_stringn(body, size);
+#include "api/text.h"
+#include "daemon/step/command.h"
+#include "daemon/step/curl.h"
+#include "daemon/step/worker.h"
+
+/* As text, without what a cut at the end has torn: a secret, a character. */
+static json_t *body_text(const Step *s, const char *body, size_t size) {
+        size_t max = MIN(size, (size_t) HTTP_BODY_MAX);
         _cleanup_free_ char *clean = NULL;
 
-        if (text)
-                return text;
-        /* A character may have been cut at the end. */
-        for (size_t cut = 1; cut < 4 && cut < size; cut++) {
-                text = json_stringn(body, size - cut);
-                if (text)
-                        return text;
+        if (max < size) {
+                max = masks_whole_end(&s->masks, body, max);
+                for (size_t cut = 0; cut < 4 && cut < max; cut++)
+                        if (utf8_is_text(body, max - cut))
+                                return json_stringn(body, max - cut);
         }
-        clean = strndup(body, size);
-        for (char *p = clean; p && *p; p++)
-                if ((unsigned char) *p >= 0x80)
-                        *p = '?';
+        clean = utf8_clean(body, max);
         return clean ? json_string(clean) : NULL;
 }
 
@@ -49,8 +46,7 @@ static int settle(Step *s, const json_t *args, HttpReply *reply, Error *reterr) 
         }
         if (hidden)
                 return 0;
-        return step_output(s, "body",
-                           body_text(reply->body, MIN(reply->body_size, (size_t) HTTP_BODY_MAX)));
+        return step_output(s, "body", body_text(s, reply->body, reply->body_size));
 }
 
 static int http_run(Step *s, const json_t *args, Error *reterr) {

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "api/text.h"
 #include "daemon/step/capture.h"
 #include "daemon/step/logfile.h"
 
@@ -55,7 +56,7 @@ static void write_digits(LogFile *log, size_t n, size_t piece) {
 
 static void what_fits_is_kept_whole(void **state) {
         Folder *f = *state;
-        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_(logfile_done) LogFile log = LOGFILE_INIT;
         _cleanup_free_ char *text = NULL;
 
         assert_int_equal(logfile_open(&log, f->fd, 20), 0);
@@ -70,7 +71,7 @@ static void what_fits_is_kept_whole(void **state) {
 
 static void the_middle_of_a_long_log_is_dropped_and_told(void **state) {
         Folder *f = *state;
-        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_(logfile_done) LogFile log = LOGFILE_INIT;
         _cleanup_free_ char *text = NULL;
 
         assert_int_equal(logfile_open(&log, f->fd, 20), 0);
@@ -83,9 +84,62 @@ static void the_middle_of_a_long_log_is_dropped_and_told(void **state) {
         assert_int_equal(logfile_size(&log), strlen(text));
 }
 
+/* As if the writer had been killed: what stands on the disk is all there is. */
+static void a_killed_writers_tail_is_joined_by_somebody_else(void **state) {
+        Folder *f = *state;
+
+        for (size_t n = 10; n < 60; n++) {
+                LogFile log = LOGFILE_INIT;
+                _cleanup_free_ char *text = NULL, *whole = NULL;
+
+                assert_int_equal(logfile_open(&log, f->fd, 20), 0);
+                write_digits(&log, n, 7);
+                assert_int_equal(logtail_settle(f->fd), 0);
+                text = log_text(f);
+                logfile_done(&log);
+                /* Once more by the book, which must come to the same. */
+                assert_int_equal(unlinkat(f->fd, "log", 0), 0);
+                assert_int_equal(logfile_open(&log, f->fd, 20), 0);
+                write_digits(&log, n, 7);
+                logfile_finish(&log);
+                whole = log_text(f);
+                assert_string_equal(text, whole);
+                assert_int_equal(unlinkat(f->fd, "log", 0), 0);
+                logfile_done(&log);
+        }
+        assert_int_equal(logtail_settle(f->fd), 0);
+}
+
+static void
+a_torn_write_and_a_join_that_was_cut_short_cost_no_more_than_they_touched(void **state) {
+        uint64_t header[5] = {10, 10, 0, 23, 25}; /* half, head, lost, ringed, going */
+        Folder *f = *state;
+        _cleanup_free_ char *text = NULL, *bytes = strf("updd-log%*s0123456789", 40, "");
+        _cleanup_close_ int log = openat(f->fd, "log", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        _cleanup_close_ int tail = openat(f->fd, "log.tail", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+        memcpy(bytes + 8, header, sizeof(header));
+        assert_int_equal(write_all(tail, bytes, 58), 0);
+        assert_int_equal(write_all(log, "abcdefghij and half of a join", 29), 0);
+        assert_int_equal(logtail_settle(f->fd), 0);
+        text = log_text(f);
+        /* Of 25 bytes 8 are left: two were being written, in place of two of the oldest. */
+        assert_string_equal(text,
+                            "abcdefghij\n[updd: 17 bytes of output were dropped here]\n56789012");
+}
+
+static void a_tail_that_makes_no_sense_is_left_alone(void **state) {
+        Folder *f = *state;
+        _cleanup_close_ int tail = openat(f->fd, "log.tail", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+        assert_int_equal(write_all(tail, "updd-log and then nonsense of some length", 41), 0);
+        assert_int_equal(logtail_settle(f->fd), -EBADMSG);
+        assert_int_equal(faccessat(f->fd, "log.tail", F_OK, 0), 0);
+}
+
 static void the_first_half_can_be_read_at_once(void **state) {
         Folder *f = *state;
-        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_(logfile_done) LogFile log = LOGFILE_INIT;
         _cleanup_free_ char *text = NULL;
 
         assert_int_equal(logfile_open(&log, f->fd, 20), 0);
@@ -96,7 +150,7 @@ static void the_first_half_can_be_read_at_once(void **state) {
 
 static void the_tail_has_the_last_lines(void **state) {
         Folder *f = *state;
-        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_(logfile_done) LogFile log = LOGFILE_INIT;
         json_auto_t *tail = NULL, *wanted = json_pack("[s, s, s]", "b", "", "c\xef\xbf\xbd");
 
         assert_int_equal(logfile_open(&log, f->fd, 1000), 0);
@@ -107,7 +161,7 @@ static void the_tail_has_the_last_lines(void **state) {
 
 static void the_tail_outlives_the_ring_of_recent_bytes(void **state) {
         Folder *f = *state;
-        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_(logfile_done) LogFile log = LOGFILE_INIT;
         json_auto_t *tail = NULL;
 
         assert_int_equal(logfile_open(&log, f->fd, 100), 0);
@@ -124,7 +178,7 @@ static void the_tail_outlives_the_ring_of_recent_bytes(void **state) {
 
 static void an_empty_log_has_an_empty_tail(void **state) {
         Folder *f = *state;
-        _cleanup_(logfile_done) LogFile log = {0};
+        _cleanup_(logfile_done) LogFile log = LOGFILE_INIT;
         json_auto_t *tail = NULL;
 
         assert_int_equal(logfile_open(&log, f->fd, 100), 0);
@@ -161,7 +215,7 @@ static void a_capture_keeps_both_ends(void **state) {
                 data[100] = '\0';
                 for (size_t at = 0; at < 100; at += piece)
                         assert_int_equal(capture_add(&c, data + at, MIN(piece, 100 - at)), 0);
-                out = capture_take(&c, NULL);
+                out = capture_take(&c, NULL, NULL);
                 assert_string_equal(out, "01234\n[… 90 bytes …]\n56789");
         }
 }
@@ -173,9 +227,21 @@ static void a_capture_that_fits_is_whole(void **state) {
 
         capture_init(&c, 10);
         assert_int_equal(capture_add(&c, "0123456789", 10), 0);
-        out = capture_take(&c, &size);
+        out = capture_take(&c, NULL, &size);
         assert_string_equal(out, "0123456789");
         assert_int_equal(size, 10);
+}
+
+static void a_capture_drops_the_secrets_that_its_cut_tears(void **state) {
+        _cleanup_(capture_done) Capture c;
+        _cleanup_(masks_done) Masks masks = {0};
+        _cleanup_free_ char *out = NULL;
+
+        assert_int_equal(masks_add(&masks, "SECRET"), 0);
+        capture_init(&c, 20);
+        assert_int_equal(capture_add(&c, "12345SECRET and more and SECRET7890", 35), 0);
+        out = capture_take(&c, &masks, NULL);
+        assert_string_equal(out, "12345\n[… 26 bytes …]\n7890");
 }
 
 #define FOLDER_TEST(f) cmocka_unit_test_setup_teardown(f, folder_make, folder_remove)
@@ -184,6 +250,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 FOLDER_TEST(what_fits_is_kept_whole),
                 FOLDER_TEST(the_middle_of_a_long_log_is_dropped_and_told),
+                FOLDER_TEST(a_killed_writers_tail_is_joined_by_somebody_else),
+                FOLDER_TEST(
+                        a_torn_write_and_a_join_that_was_cut_short_cost_no_more_than_they_touched),
+                FOLDER_TEST(a_tail_that_makes_no_sense_is_left_alone),
                 FOLDER_TEST(the_first_half_can_be_read_at_once),
                 FOLDER_TEST(the_tail_has_the_last_lines),
                 FOLDER_TEST(the_tail_outlives_the_ring_of_recent_bytes),
@@ -191,6 +261,7 @@ int main(void) {
                 cmocka_unit_test(what_is_no_utf8_is_replaced),
                 cmocka_unit_test(a_capture_keeps_both_ends),
                 cmocka_unit_test(a_capture_that_fits_is_whole),
+                cmocka_unit_test(a_capture_drops_the_secrets_that_its_cut_tears),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
