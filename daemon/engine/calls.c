@@ -11,6 +11,7 @@ int refuse_now(const Job *job, const char *verb, Error *reterr) {
         error_detail(reterr, "state", json_string(job_state_to_text(job->state)));
         error_detail(reterr, "actions", job_actions(job));
         error_detail(reterr, "job", json_integer(job->id));
+        error_detail(reterr, "decided", json_incref(json_object_get(job->facts, "decided")));
         return r;
 }
 
@@ -24,6 +25,22 @@ static bool is_allowed(const Job *job, const char *verb) {
                         return true;
         }
         return false;
+}
+
+static int refuse_closed(const Job *job, const char *id, Error *reterr) {
+        const json_t *closed = json_object_get(json_object_get(job->facts, "closed"), id);
+        const char *by = args_text(closed, "by", NULL);
+        int r;
+
+        if (!closed)
+                return error_set(reterr, ESTALE, "wait-closed",
+                                 "Job %lld does not wait for %s any more", (long long) job->id, id);
+        r = error_set(reterr, ESTALE, "wait-closed",
+                      "Job %lld does not wait for %s any more: %s%s%s, %s", (long long) job->id, id,
+                      args_text(closed, "how", "it was closed"), by ? " by " : "", by ? by : "",
+                      args_text(closed, "at", ""));
+        error_detail(reterr, "closed", json_incref((json_t *) closed));
+        return r;
 }
 
 /* The wait that the call names; it must be open and of the kind, or one that can `can`. */
@@ -42,8 +59,7 @@ static int wait_named(const Job *job, const Call *call, const char *kind, const 
         }
         wait = wait_find(job, id);
         if (!wait)
-                return error_set(reterr, ESTALE, "wait-closed",
-                                 "Job %lld does not wait for %s any more", (long long) job->id, id);
+                return refuse_closed(job, id, reterr);
         if (kind && streq0(args_text(wait, "kind", NULL), kind)) {
                 *ret = wait;
                 return 0;

@@ -75,7 +75,7 @@ typedef struct Job {
         unsigned next_wait;
         json_t *waits; /* array */
         json_t *facts; /* object: "stamp", "strategy", "decided", "failure", "labels", "overrides",
-                          "way_back", "deferred" */
+                          "way_back", "deferred", "closed" (waits: by, at, how) */
         Deadline way_back;
         bool way_back_open, finalising;
         int64_t told;   /* wall ms of the last event; the next one's is not before it */
@@ -116,8 +116,8 @@ void job_fact(Job *job, const char *key, json_t *value);
  * its place. -ENOMEM. */
 _must_check_ int job_attempt_pass(Job *job, unsigned idx);
 
-/* Writes all that changed, inside the caller's transaction. */
-_must_check_ int job_store(Job *job, Store *store, Error *reterr);
+/* Writes all that changed, inside the caller's transaction, as decided at `wall`. */
+_must_check_ int job_store(Job *job, Store *store, int64_t wall, Error *reterr);
 /* After COMMIT: nothing is left to write. */
 void job_stored(Job *job);
 

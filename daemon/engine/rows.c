@@ -217,8 +217,7 @@ static int store_steps_of(Job *job, Store *store, Error *reterr) {
         return 0;
 }
 
-int job_store(Job *job, Store *store, Error *reterr) {
-        int64_t wall = now_wall_ms();
+int job_store(Job *job, Store *store, int64_t wall, Error *reterr) {
         int r;
 
         if (job->n_news > 0)

@@ -180,7 +180,7 @@ static int write_jobs(Batch *b, Error *reterr) {
 
                 if (!job_changed(b->jobs[i]))
                         continue;
-                r = job_store(b->jobs[i], b->engine->store, reterr);
+                r = job_store(b->jobs[i], b->engine->store, b->turn.wall_now, reterr);
                 if (r < 0)
                         return r;
         }
@@ -286,6 +286,7 @@ void engine_turn(Engine *e) {
         b.turn = (Turn){
                 .state_dir = e->state_dir,
                 .boot_now = now_boot_ms(),
+                .wall_now = now_wall_ms(),
                 .running = count_running(e),
                 .max_jobs = e->max_jobs,
         };

@@ -27,8 +27,8 @@ typedef struct Effect {
 
 typedef struct Turn {
         const char *state_dir;
-        int64_t boot_now;
-        unsigned running; /* jobs that hold a slot, this turn's included */
+        int64_t boot_now, wall_now; /* when it is decided; events carry this time */
+        unsigned running;           /* jobs that hold a slot, this turn's included */
         unsigned max_jobs;
         Effect *effects;
         unsigned n_effects;

@@ -55,6 +55,24 @@ json_t *wait_find_step(const Job *job, const char *kind, const char *step) {
         return NULL;
 }
 
+/* Who comes too late is told who was first; this many are remembered. */
+#define CLOSED_MAX 16
+
+static void closed_note(Job *job, const json_t *wait, const char *who, const json_t *told) {
+        json_t *closed = json_copy(json_object_get(job->facts, "closed"));
+        const char *answer = args_text(told, "answer", args_text(told, "because", NULL));
+        char time[TIME_TEXT_MAX];
+
+        if (!closed)
+                closed = json_object();
+        while (json_object_size(closed) >= CLOSED_MAX) /* in the order in which they came */
+                (void) json_object_del(closed, json_object_iter_key(json_object_iter(closed)));
+        (void) json_put(closed, args_text(wait, "id", "?"),
+                        json_pack("{s:s*, s:s, s:s*}", "by", who, "at",
+                                  time_format(now_wall_ms(), time), "how", answer));
+        job_fact(job, "closed", closed);
+}
+
 void wait_close(Job *job, const char *id, const char *who, json_t *data) {
         json_t *wait, *told = data ? data : json_object();
         size_t i;
@@ -66,6 +84,7 @@ void wait_close(Job *job, const char *id, const char *who, json_t *data) {
                         continue;
                 (void) json_object_set(told, "wait", json_object_get(wait, "id"));
                 step = job_def_find(job->def, args_text(wait, "step", ""));
+                closed_note(job, wait, who, told);
                 job_tell(job, "wait_closed", step, who, told);
                 (void) json_array_remove(job->waits, i);
                 return;
