@@ -11,12 +11,14 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "daemon/attempt/tree.h"
 #include "daemon/step/worker.h"
 
 #define CHECK_TIMEOUT_MS (30 * 1000)
 #define CUT_AFTER_US (3 * 1000 * 1000) /* a helper that knows its limit may clean up so long */
 #define ANSWER_MAX (256U * 1024)
 #define TITLE_MAX 120
+#define LEFTOVERS_US (2 * 1000 * 1000)
 
 /* The argument of each check that tells it from another of its kind. */
 static const char *const title_keys[] = {"name",     "path", "to",        "url",    "argv",
@@ -76,6 +78,23 @@ char *look_title(const json_t *check) {
 
 /* ---- the helper ---- */
 
+/* What the look has left running ends with it. It was taken for its child when its own parent
+ * ended, however it was forked, because the helper is a subreaper. */
+static void leftovers_end(void) {
+        int64_t until_us = now_mono_us() + LEFTOVERS_US;
+
+        while (now_mono_us() < until_us) {
+                pid_t pid = waitpid(-1, NULL, WNOHANG);
+
+                if (pid < 0 && errno != EINTR)
+                        return;
+                if (pid != 0)
+                        continue;
+                if (tree_signal(getpid(), SIGKILL) == 0)
+                        (void) usleep(1000); /* they are dying */
+        }
+}
+
 static _Noreturn void helper_main(Step *s, const Check *row, const json_t *check, int64_t until_us,
                                   pid_t parent, int answer_fd) {
         Error error = ERROR_INIT;
@@ -84,11 +103,13 @@ static _Noreturn void helper_main(Step *s, const Check *row, const json_t *check
         int r;
 
         s->found = NULL; /* of the look before; the worker's own */
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent ||
+            prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 _exit(EXIT_FAILURE);
         s->overlay = check;
         s->check_until_us = s->check_until_us > 0 ? MIN(s->check_until_us, until_us) : until_us;
         r = row->look(s, json_object_get(check, "args"), &error);
+        leftovers_end();
         answer = json_pack("{s:i, s:i, s:s*, s:s*, s:s*, s:O*}", "r", r, "compose",
                            (int) s->compose, "type", error.type, "message", error.message, "hint",
                            error.hint, "found", s->found);
