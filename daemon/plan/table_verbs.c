@@ -217,7 +217,7 @@ const VerbInfo plan_verbs[] = {
         {{"start", "Starts services, in order, each healthy before the next",
           FIELDS({"services", TYPE_SERVICES, FIELD_REQUIRED | FIELD_ALONE | FIELD_ALL, NULL,
                   "Which services"},
-                 {"settle", TYPE_DURATION, 0, "0s", "Pause after each"})},
+                 {"settle", TYPE_DURATION, 0, "0s", "So long each must stay up, without a break"})},
          ACTION,
          "Stops what it started",
          WORDS("started")},

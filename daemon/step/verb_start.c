@@ -6,6 +6,7 @@
 #include "daemon/step/services.h"
 
 #define KEY "started"
+#define SETTLE_EVERY_MS 400
 
 typedef struct Start {
         int64_t settle_ms;
@@ -37,14 +38,41 @@ static int record(Step *s, Service *v, Error *reterr) {
         return r < 0 ? r : step_undo_note(s, TAKE(entry), reterr);
 }
 
-/* A service that falls over right after it came up is not up. */
-static int settle(Step *s, Service *v, int64_t ms, Error *reterr) {
-        if (ms <= 0)
-                return 0;
-        step_progress(s, "%s is up, and has %lld ms to settle", v->name, (long long) ms);
-        if (step_sleep(s, ms) < 0)
-                return error_set(reterr, ECANCELED, "stopped", "Stopped");
+/* It went down again. Once more up, within what is left of the step's time. */
+static int up_again(Step *s, Service *v, const ServiceLook *look, Error *reterr) {
+        const char *why = look->why ? look->why : "it does not run";
+
+        step_log(s, "%s: did not stay up: %s", v->name, why);
+        if (service_limit_left_ms(s) <= SETTLE_EVERY_MS) {
+                service_tell_log(s, v);
+                return error_set(reterr, EREMOTEIO, "unhealthy", "%s does not stay up: %s", v->name,
+                                 why);
+        }
         return service_wait_up(s, v, reterr);
+}
+
+/* A service that falls over right after it came up is not up: it must stay so for as long. */
+static int settle(Step *s, Service *v, int64_t ms, Error *reterr) {
+        int64_t up_us = now_mono_us(), left;
+
+        if (ms > 0)
+                step_progress(s, "%s is up, and has %lld ms to settle", v->name, (long long) ms);
+        while ((left = ms - (now_mono_us() - up_us) / 1000) > 0) {
+                _cleanup_look_ ServiceLook look = {0};
+                int r;
+
+                if (step_sleep(s, MIN(left, (int64_t) SETTLE_EVERY_MS)) < 0)
+                        return error_set(reterr, ECANCELED, "stopped", "Stopped");
+                r = service_look(s, v, &look, reterr);
+                if (r >= 0 && look.state == SERVICE_UP)
+                        continue;
+                if (r >= 0)
+                        r = up_again(s, v, &look, reterr);
+                if (r < 0)
+                        return r;
+                up_us = now_mono_us();
+        }
+        return 0;
 }
 
 static int bring_up(Step *s, Service *v, int64_t settle_ms, Error *reterr) {
