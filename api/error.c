@@ -16,7 +16,7 @@ void error_done(Error *e) {
 
 /* A message may quote what was asked for, what a program wrote or how a file is called, none of
  * which need be UTF-8; everybody who is told of it expects that. */
-static char *say(const char *format, va_list ap) {
+_printf_(1, 0) static char *say(const char *format, va_list ap) {
         _cleanup_free_ char *text = NULL;
 
         if (vasprintf(&text, format, ap) < 0) {

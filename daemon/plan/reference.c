@@ -99,6 +99,22 @@ static void print_verb(FILE *out, const VerbInfo *v) {
         fputs("\n\n", out);
 }
 
+static const char commands_see[] =
+        "### What a command sees\n\n"
+        "A command of a plan gets an environment of its own and nothing of the daemon's: `PATH`, "
+        "`HOME`, `USER`, `LOGNAME`, `LANG`, `UPDD_ATTEMPT`, `UPDD_JOB`, `UPDD_STEP`, `UPDD_PLAN`, "
+        "`UPDD_TARGET`, `UPDD_DIRECTION`, `UPDD_RECORD`, then what `env_file` and `env` say. Its "
+        "standard input is `stdin` or `/dev/null`; its output goes into the step's log through "
+        "pipes, or through a terminal where there are `answers`; no other descriptor is open. It "
+        "runs in `cwd` or else in `/`, with the umask 022, all signals at their defaults and none "
+        "blocked, in a process group of its own, without core dumps. Priority and limits are those "
+        "of updd, but for RLIMIT_RTTIME, which is a mark. Whatever it leaves running ends with it, "
+        "however it was forked: what is meant to "
+        "live on is a service of `services`.\n\n"
+        "Output need not be text. The log has it byte by byte; where it becomes text (outputs, "
+        "messages, `has`, `lacks`, `save`), what is no UTF-8 stands as U+FFFD. Of each stream 4 "
+        "MiB are looked at, the first and the last half; `lacks` does not hold for more.\n\n";
+
 static void print_page(FILE *out) {
         const Spec *done[64] = {NULL};
 
@@ -124,6 +140,7 @@ static void print_page(FILE *out) {
         fputs("## Steps\n\n", out);
         print_spec(out, &step_spec);
         print_nested(out, &step_spec, done, ELEMENTSOF(done));
+        fputs(commands_see, out);
         fputs("## Actions\n\n", out);
         for (const VerbInfo *v = plan_verbs; v->spec.name; v++) {
                 print_verb(out, v);

@@ -31,7 +31,7 @@ const Spec step_spec = {
                {"title", TYPE_TEXT, 0, NULL, "What people read"},
                {"when", TYPE_EXPRESSION, 0, NULL, "Carried out only when this is true"},
                {"cwd", TYPE_PATH, FIELD_OUTER_CWD, "of the group, the plan",
-                "Where relative paths begin and commands run"},
+                "Where relative paths begin and commands run; without one they run in /"},
                {"env", TYPE_TEXT_MAP, FIELD_SECRET, NULL, "Further environment variables"},
                {"env_file", TYPE_PATH, 0, NULL, "A file of further environment variables"},
                {"user", TYPE_TEXT, 0, "of the group, the plan", "The user that commands run as"},

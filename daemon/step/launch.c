@@ -188,9 +188,9 @@ int launch_prepare(Step *s, const Exec *x, Launch *l, Error *reterr) {
                 r = launch_search(l, reterr);
         if (r >= 0 && l->service)
                 r = limit_before(l, reterr);
-        if (r < 0 || !dir)
+        if (r < 0)
                 return r;
-        return step_path(s, dir, &l->cwd, reterr);
+        return step_path(s, dir ? dir : "/", &l->cwd, reterr);
 }
 
 /* vfork(2): nothing of the worker's memory is copied for a child that replaces it at once, and when
