@@ -52,7 +52,7 @@ def keeps(tiny):
     folder = tiny.folder
     for name in ("conf/deep", "v1", "v2", "code"):
         (folder / name).mkdir(parents=True)
-    for name in ("conf/a", "conf/b", "conf/deep/c", "old/x"):
+    for name in ("conf/a", "conf/b", "conf/deep/c", "old/x", "v1/file"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"the first {name}\n" * 50)
     (folder / "current").symlink_to("v1")
@@ -71,11 +71,13 @@ def keeps(tiny):
     (folder / "code" / "file").write_text("mine")
     git(folder / "code", "commit", "--quiet", "-am", "mine")
     return tiny.plan(
-        {"id": "backup", "backup": {"db": "sessions", "files": ["conf"], "to": "backups/here"}},
+        {"id": "backup", "backup": {"db": "sessions", "files": ["v1"], "to": "backups/here"}},
         {"id": "data", "undo": {"restore": "backup"}},
         {"id": "empty", "sql": {"db": "sessions", "exec": "DELETE FROM sessions WHERE id > 3"},
          "undo": "none"},
+        {"id": "spoil", "run": ["sh", "-c", "echo spoilt >v1/file"], "undo": "none"},
         {"id": "keep", "snapshot": ["conf"]},
+        {"id": "spoil2", "run": ["sh", "-c", "echo spoilt >conf/deep/c"], "undo": "none"},
         {"id": "more", "append": {"to": "conf/a", "text": "more"}},
         {"id": "gone", "remove": ["old", "conf/b"]},
         {"id": "deep", "write": {"to": "new/and/deep", "text": "x"}},
