@@ -527,16 +527,18 @@ void watch_spawn(Engine *e, const Job *job, Effect *effect) {
 /* What a spawn that never happened, or never claimed, needs once more. */
 static int rebuild(Engine *e, const Job *job, Watch *w) {
         Turn t = {.state_dir = e->state_dir};
-        json_auto_t *task = NULL, *missing = NULL, *names = json_array();
+        json_auto_t *task = NULL, *missing = NULL, *names = json_array(), *secrets = NULL;
         const char *name;
         json_t *value;
         int r;
 
         r = task_build(&t, job, w->step, (Direction) job->steps[w->step].direction, &task, NULL);
         if (r >= 0)
-                r = secrets_resolve(&t, job, task, &w->secrets, &missing, NULL);
+                r = secrets_resolve(&t, job, task, &secrets, &missing, NULL);
         if (r < 0)
                 return r;
+        json_decref(w->secrets);
+        w->secrets = TAKE(secrets);
         json_object_foreach (w->secrets, name, value) {
                 (void) json_array_append_new(names, json_string(name));
         }

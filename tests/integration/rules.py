@@ -10,7 +10,7 @@ The rules that hold for every job after every fault, as functions that raise Ass
 - an interruption was settled as the step's `on_crash` says;
 - undo ran in the reverse order of completion, only for what began, and for all that was done;
 - logs are complete up to the fault (numbered lines, tiny.say());
-- nothing is left running that no job owns;
+- nothing is left running that no job owns, and nothing stays reserved for a way back that is over;
 - secrets are gone.
 
 check() asks for all that can be asked of a job that a daemon serves. Each rule also stands alone, over
@@ -47,6 +47,7 @@ def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets
     acknowledged_is_there(updd, acknowledged)
     if now["state"] in daemon.ENDED and settled(now):
         nothing_is_left_running(updd, job, place)
+        nothing_stays_reserved(updd.state, job)
         for secret in secrets:
             assert not updd.leaks(secret), f"it is kept in {updd.leaks(secret)}"
     return now, events
@@ -60,6 +61,11 @@ def settled(now):
     finalise = {s["state"] for s in now["steps"] if s["phase"] == "finalise"}
     open_way = (now.get("way_back") or {}).get("open")
     return now["state"] != "succeeded" or open_way or not finalise - {"done", "skipped"}
+
+
+def nothing_stays_reserved(state, job):
+    kept = pathlib.Path(state) / "jobs" / str(job) / "reserve"
+    assert not kept.exists(), f"still reserved: {sorted(p.name for p in kept.iterdir())}"
 
 
 # ---- the journal and the tables -----------------------------------------------------------------
