@@ -146,6 +146,11 @@ _must_check_ int plan_file_find(Engine *e, const char *name, char **ret_path, ch
  * is only so that the pid cannot be taken by another before a pidfd holds it. */
 _must_check_ int step_spawn(const Watch *w, pid_t *ret);
 
+/* ---- progress.c ---- */
+/* Read as it grows; where that cannot be heard of (no room for the file, no watches left), it is
+ * looked at again and again. */
+void watch_progress(Watch *w);
+
 /* ---- watch.c ---- */
 void watch_spawn(Engine *e, const Job *job, Effect *effect);
 void watch_attach(Engine *e, const Job *job, unsigned step);

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -385,6 +386,8 @@ def test_a_job_of_a_daemon_that_reserved_nothing_goes_on(updd, tiny):
         for (idx,) in db.execute("SELECT idx FROM step ORDER BY idx").fetchall():
             db.execute("UPDATE step SET idx = ? WHERE idx = ?", (idx - 1, idx))
     db.close()
+    for folder in ("@checks", "reserve"):
+        shutil.rmtree(updd.state / "jobs" / str(job) / folder)
     updd.start()
     updd.post(job, "confirm", wait=updd.wait_open(job, "gate")["id"])
     updd.wait_for(job, "rolled_back")
