@@ -221,10 +221,11 @@ void decode_objects(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pai
 }
 
 /* What the entries of a section see, beyond what their section does. */
-static Scope entry_scope(Scope sc, const FieldInfo *f, const Node *entry) {
+static Scope entry_scope(const Decoder *d, Scope sc, const FieldInfo *f, const Node *entry) {
         if (sc.phase != PHASE_PLAN)
                 return sc;
-        if (streq(f->name, "inputs"))
+        /* Of a key that stands there twice (a fault by itself) the first is what names refer to. */
+        if (streq(f->name, "inputs") && entry->parent == node_find(d->root, "inputs"))
                 sc.input = (ssize_t) entry->index;
         if (streq(f->name, "rollbacks")) {
                 sc.phase = PHASE_ROLLBACK;
@@ -253,7 +254,7 @@ void decode_object_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, 
                         fault_key(d->faults, entry, "bad-id", NULL,
                                   "a name in '%s' is '%s', expected %s", f->name, entry->key,
                                   field_types[TYPE_ID].expected);
-                decode_item(d, entry_scope(sc, f, entry), f, TYPE_OBJECT, entry, &p);
+                decode_item(d, entry_scope(d, sc, f, entry), f, TYPE_OBJECT, entry, &p);
                 pair_put(d, &made, entry->key, &p);
         }
         *ret = made;

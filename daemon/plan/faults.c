@@ -25,6 +25,7 @@ static void cut_text(char *text, size_t max) {
 
         if (n <= max)
                 return;
+        max -= strlen("…"); /* it must fit where the text was */
         while (max > 0 && ((unsigned char) text[max] & 0xc0) == 0x80)
                 max--;
         memcpy(text + max, "…", sizeof("…"));

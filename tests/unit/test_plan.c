@@ -278,6 +278,37 @@ static const json_t *step_of(const Plan *plan, size_t i) {
         return json_array_get(json_object_get(plan->norm, "steps"), i);
 }
 
+/* Around the length at which they are cut. */
+static void long_messages_are_cut_to_their_limit(void **state) {
+        for (size_t n = 380; n < 500; n++) {
+                _cleanup_free_ char *name = strf("%0*d", (int) n, 0), *text = NULL;
+                json_auto_t *faults = NULL;
+                const char *message;
+                Plan *plan = NULL;
+
+                text = strf("format: 1\nplan: p\ntitle: '${a.%s}'\n"
+                            "steps: [{run: [a], undo: none}]\n",
+                            name);
+                assert_int_equal(plan_parse("f", text, strlen(text), &plan, &faults), -EBADMSG);
+                message = args_text(json_array_get(faults, 0), "message", "");
+                assert_in_range(strlen(message), 300, 500);
+                assert_true(endswith(message, "…") || n < 450);
+        }
+}
+
+/* Only the first is what names refer to. */
+static void inputs_that_stand_there_twice_are_a_fault_and_no_more(void **state) {
+        static const char text[] = "format: 1\nplan: p\nsteps: [{run: [a], undo: none}]\n"
+                                   "inputs:\n  a: {type: string, default: b}\n"
+                                   "inputs:\n  b: {type: string}\n  c: {type: string}\n"
+                                   "  d: {type: string, default: '${in.a}'}\n";
+        json_auto_t *faults = NULL;
+        Plan *plan = NULL;
+
+        assert_int_equal(plan_parse("f", text, strlen(text), &plan, &faults), -EBADMSG);
+        assert_string_equal(args_text(json_array_get(faults, 0), "code", ""), "duplicate-key");
+}
+
 static void a_verb_says_what_it_is(void **state) {
         _cleanup_plan_ Plan *plan = parse(
                 HEAD "databases: {db: {url: 'sqlite:a.db'}}\nsteps:\n"
@@ -372,6 +403,8 @@ int main(void) {
                 cmocka_unit_test(a_fault_names_file_place_and_pointer),
                 cmocka_unit_test(faults_stand_in_order_of_their_place),
                 cmocka_unit_test(bytes_that_are_no_text_are_refused),
+                cmocka_unit_test(long_messages_are_cut_to_their_limit),
+                cmocka_unit_test(inputs_that_stand_there_twice_are_a_fault_and_no_more),
                 cmocka_unit_test(a_verb_says_what_it_is),
                 cmocka_unit_test(crash_policies_have_names_both_ways),
                 cmocka_unit_test(what_comes_later_is_told_before_a_start),
