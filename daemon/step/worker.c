@@ -356,6 +356,14 @@ static int step_init(Step *s, Error *reterr) {
         return resolve_context(s, reterr);
 }
 
+int worker_work(Step *s, size_t *ret_failed, Error *reterr) {
+        int r;
+
+        *ret_failed = SIZE_MAX;
+        r = step_init(s, reterr);
+        return r < 0 ? r : run_task(s, ret_failed, reterr);
+}
+
 void worker_run(int dirfd, int control, json_t *task, json_t *secrets) {
         Step s = {.dirfd = dirfd,
                   .control = control,
@@ -365,13 +373,11 @@ void worker_run(int dirfd, int control, json_t *task, json_t *secrets) {
                   .began_us = now_mono_us(),
                   .exit = -1};
         _cleanup_error_ Error error = ERROR_INIT;
-        size_t failed = SIZE_MAX;
+        size_t failed;
         int r;
 
         (void) umask(022);
-        r = step_init(&s, &error);
-        if (r >= 0)
-                r = run_task(&s, &failed, &error);
+        r = worker_work(&s, &failed, &error);
         tell_end(&s, r, failed, &error);
         _exit(EXIT_SUCCESS);
 }

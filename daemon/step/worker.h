@@ -42,6 +42,10 @@ struct Step {
 /* Runs the whole task and tells its end. Never returns. Takes `task` and `secrets` over. */
 _Noreturn void worker_run(int dirfd, int control, json_t *task, json_t *secrets);
 
+/* The task itself, from what stands in `task` and `secrets`. -errno, and which op failed (SIZE_MAX:
+ * none of them). */
+_must_check_ int worker_work(Step *s, size_t *ret_failed, Error *reterr);
+
 /* One message to the supervisor; steals `value`. A supervisor that is gone ends the worker. */
 void worker_tell(Step *s, const char *key, json_t *value);
 /* The same and waits for the supervisor's word that it is done. */
