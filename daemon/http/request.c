@@ -57,7 +57,7 @@ static int check_accept(const Request *q, Error *reterr) {
 
 typedef struct QueryCheck {
         const char *allowed;
-        char *unknown;
+        char *unknown, *no_text; /* the first such parameter's name; owned */
 } QueryCheck;
 
 static bool word_among(const char *word, const char *words) {
@@ -76,19 +76,25 @@ static bool word_among(const char *word, const char *words) {
 static enum MHD_Result check_argument(void *cls, enum MHD_ValueKind kind, const char *key,
                                       const char *value) {
         QueryCheck *c = cls;
+        json_auto_t *text = value ? json_string(value) : json_null();
 
-        if (word_among(key, c->allowed))
-                return MHD_YES;
-        c->unknown = strdup(key);
-        return MHD_NO;
+        if (!word_among(key, c->allowed))
+                c->unknown = strdup(key);
+        else if (!text)
+                c->no_text = strdup(key);
+        return c->unknown || c->no_text ? MHD_NO : MHD_YES;
 }
 
 static int check_query(const Request *q, Error *reterr) {
         QueryCheck c = {.allowed = q->route->query};
-        _cleanup_free_ char *unknown = NULL;
+        _cleanup_free_ char *unknown = NULL, *no_text = NULL;
 
         (void) MHD_get_connection_values(q->connection, MHD_GET_ARGUMENT_KIND, check_argument, &c);
         unknown = c.unknown;
+        no_text = c.no_text;
+        /* Values stand in answers, which are JSON. */
+        if (no_text)
+                return error_set(reterr, EINVAL, "bad-request", "'%s' is not UTF-8", no_text);
         if (!unknown)
                 return 0;
         (void) error_set(reterr, EINVAL, "bad-request", "there is no query parameter '%s' here",

@@ -110,6 +110,15 @@ static void an_unknown_query_parameter_is_refused(void **state) {
                             "there are: state plan target limit after");
 }
 
+static void a_query_that_is_no_text_is_refused(void **state) {
+        _cleanup_harness_ Harness *h = harness_new(NULL);
+        _cleanup_free_ char *answer = ask(h, "POST /v1/plans:check?file=%ff.yaml",
+                                          "Content-Type: application/yaml\r\n", "format: 1");
+
+        assert_problem(answer, 400, "bad-request");
+        assert_non_null(strstr(answer, "'file' is not UTF-8"));
+}
+
 static void a_page_of_jobs_is_asked_for_as_the_query_says(void **state) {
         _cleanup_harness_ Harness *h = harness_new(NULL);
         _cleanup_free_ char *a =
@@ -439,6 +448,7 @@ int main(void) {
                 cmocka_unit_test(head_is_get_without_its_body),
                 cmocka_unit_test(only_a_form_that_the_client_accepts_is_sent),
                 cmocka_unit_test(an_unknown_query_parameter_is_refused),
+                cmocka_unit_test(a_query_that_is_no_text_is_refused),
                 cmocka_unit_test(a_page_of_jobs_is_asked_for_as_the_query_says),
                 cmocka_unit_test(bad_json_is_told_with_its_place),
                 cmocka_unit_test(a_body_of_another_form_is_refused_by_name),
