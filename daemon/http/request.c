@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <strings.h>
 
+#include "api/text.h"
 #include "daemon/log.h"
 
 const char *request_header(const Request *q, const char *name) {
@@ -76,11 +77,10 @@ static bool word_among(const char *word, const char *words) {
 static enum MHD_Result check_argument(void *cls, enum MHD_ValueKind kind, const char *key,
                                       const char *value) {
         QueryCheck *c = cls;
-        json_auto_t *text = value ? json_string(value) : json_null();
 
         if (!word_among(key, c->allowed))
                 c->unknown = strdup(key);
-        else if (!text)
+        else if (value && !utf8_is_text(value, strlen(value)))
                 c->no_text = strdup(key);
         return c->unknown || c->no_text ? MHD_NO : MHD_YES;
 }

@@ -90,5 +90,12 @@ _must_check_ int store_keep_copy(Store *s, int version, Error *reterr);
 
 /* Steps a statement that returns no row. */
 _must_check_ int statement_run(Store *s, sqlite3_stmt *stmt, const char *what, Error *reterr);
-/* A column as text, NULL where it is null. */
+/* A column as text, NULL where it is null or, in a damaged file, no UTF-8. */
 const char *column_text(sqlite3_stmt *stmt, int i);
+/* The same of a column that is NOT NULL, which damage alone can make so: then it is empty, and whoever
+ * reads it refuses that as any other text that makes no sense. */
+const char *column_needed(sqlite3_stmt *stmt, int i);
+/* A document, of which its parser knows what to think; empty where it is null. */
+const char *column_document(sqlite3_stmt *stmt, int i);
+/* Were the row's columns what is stored, or was there no memory for them? 0 or -ENOMEM. */
+_must_check_ int row_is_read(Store *s, Error *reterr);

@@ -55,20 +55,20 @@ int store_job_update(Store *s, const JobRow *row, const char *old_state, int64_t
 static void job_row_read(sqlite3_stmt *q, JobRow *ret) {
         *ret = (JobRow){
                 .id = sqlite3_column_int64(q, 0),
-                .plan = column_text(q, 1),
+                .plan = column_needed(q, 1),
                 .title = column_text(q, 2),
-                .target = column_text(q, 3),
-                .state = column_text(q, 4),
-                .who = column_text(q, 5),
+                .target = column_needed(q, 3),
+                .state = column_needed(q, 4),
+                .who = column_needed(q, 5),
                 .reason = column_text(q, 6),
-                .sha256 = column_text(q, 7),
+                .sha256 = column_needed(q, 7),
                 .created = sqlite3_column_int64(q, 8),
                 .started = sqlite3_column_int64(q, 9),
                 .ended = sqlite3_column_int64(q, 10),
                 .version = sqlite3_column_int64(q, 11),
                 .dry_run = sqlite3_column_int(q, 12) != 0,
                 .live = sqlite3_column_int(q, 13) != 0,
-                .data = column_text(q, 14),
+                .data = column_document(q, 14),
         };
 }
 
@@ -82,7 +82,9 @@ static int job_rows(Store *s, sqlite3_stmt *q, JobRowFunc func, void *userdata, 
                 JobRow row;
 
                 job_row_read(q, &row);
-                r = func(userdata, &row);
+                r = row_is_read(s, reterr);
+                if (r >= 0)
+                        r = func(userdata, &row);
                 if (r < 0)
                         return r;
                 (*ret_n)++;
@@ -201,7 +203,7 @@ int store_document_get(Store *s, const char *sha256, char **ret, Error *reterr) 
                                  sha256);
         if (r != SQLITE_ROW)
                 return store_fault(s, "read a plan", reterr);
-        text = strdup(column_text(q, 0));
+        text = strdup(column_document(q, 0));
         if (!text)
                 return error_oom(reterr);
         *ret = text;
@@ -239,8 +241,12 @@ int store_steps(Store *s, int64_t job, StepRowFunc func, void *userdata, Error *
                 return -EIO;
         (void) sqlite3_bind_int64(q, 1, job);
         while ((r = sqlite3_step(q)) == SQLITE_ROW) {
-                r = func(userdata, (unsigned) sqlite3_column_int64(q, 0), column_text(q, 1),
-                         column_text(q, 2), column_text(q, 3));
+                const char *id = column_needed(q, 1), *state = column_needed(q, 2);
+                const char *data = column_document(q, 3);
+
+                r = row_is_read(s, reterr);
+                if (r >= 0)
+                        r = func(userdata, (unsigned) sqlite3_column_int64(q, 0), id, state, data);
                 if (r < 0)
                         return r;
         }

@@ -34,11 +34,11 @@ int store_attempts(Store *s, int64_t job, const char *step, unsigned n, unsigned
         while ((r = sqlite3_step(q)) == SQLITE_ROW) {
                 AttemptRow row = {
                         .job = job,
-                        .step = column_text(q, 0),
+                        .step = column_needed(q, 0),
                         .n = (unsigned) sqlite3_column_int64(q, 1),
-                        .id = column_text(q, 2),
-                        .direction = column_text(q, 3),
-                        .state = column_text(q, 4),
+                        .id = column_needed(q, 2),
+                        .direction = column_needed(q, 3),
+                        .state = column_needed(q, 4),
                         .started = sqlite3_column_int64(q, 5),
                         .ended = sqlite3_column_int64(q, 6),
                         .data = column_text(q, 7),
@@ -95,7 +95,7 @@ static json_t *event_read(sqlite3_stmt *q, bool global) {
         char time[TIME_TEXT_MAX];
         json_t *event = json_pack(
                 "{s:I, s:s, s:s, s:s*, s:s*}", "seq", (json_int_t) sqlite3_column_int64(q, 2),
-                "time", time_format(sqlite3_column_int64(q, 3), time), "type", column_text(q, 4),
+                "time", time_format(sqlite3_column_int64(q, 3), time), "type", column_needed(q, 4),
                 "step", column_text(q, 5), "by", column_text(q, 7));
 
         if (!event)
@@ -107,7 +107,7 @@ static json_t *event_read(sqlite3_stmt *q, bool global) {
         if (sqlite3_column_type(q, 6) != SQLITE_NULL)
                 (void) json_put(event, "attempt", json_integer(sqlite3_column_int64(q, 6)));
         if (sqlite3_column_type(q, 8) != SQLITE_NULL)
-                (void) json_put(event, "data", json_loads(column_text(q, 8), 0, NULL));
+                (void) json_put(event, "data", json_loads(column_document(q, 8), 0, NULL));
         return event;
 }
 
@@ -147,8 +147,8 @@ int store_request_get(Store *s, const char *key, char **ret_fingerprint, char **
                 return 0;
         if (r != SQLITE_ROW)
                 return store_fault(s, "look up an Idempotency-Key", reterr);
-        fingerprint = strdup(column_text(q, 0));
-        reply = strdup(column_text(q, 1));
+        fingerprint = strdup(column_needed(q, 0));
+        reply = strdup(column_document(q, 1));
         if (!fingerprint || !reply)
                 return error_oom(reterr);
         *ret_fingerprint = TAKE(fingerprint);
@@ -220,10 +220,10 @@ int store_tokens(Store *s, json_t **ret, Error *reterr) {
         if (!q)
                 return -EIO;
         while ((r = sqlite3_step(q)) == SQLITE_ROW) {
-                json_t *token =
-                        json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", column_text(q, 0), "role",
-                                  column_text(q, 1), "hash", column_text(q, 2), "created",
-                                  (json_int_t) sqlite3_column_int64(q, 3), "by", column_text(q, 4));
+                json_t *token = json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", column_needed(q, 0),
+                                          "role", column_needed(q, 1), "hash", column_needed(q, 2),
+                                          "created", (json_int_t) sqlite3_column_int64(q, 3), "by",
+                                          column_needed(q, 4));
 
                 if (json_array_append_new(tokens, token) < 0)
                         return error_oom(reterr);

@@ -136,7 +136,25 @@ void bind_text(sqlite3_stmt *stmt, int i, const char *text) {
 }
 
 const char *column_text(sqlite3_stmt *stmt, int i) {
-        return (const char *) sqlite3_column_text(stmt, i);
+        const char *text = (const char *) sqlite3_column_text(stmt, i);
+
+        return text && utf8_is_text(text, strlen(text)) ? text : NULL;
+}
+
+const char *column_needed(sqlite3_stmt *stmt, int i) {
+        const char *text = column_text(stmt, i);
+
+        return text ? text : "";
+}
+
+const char *column_document(sqlite3_stmt *stmt, int i) {
+        const char *text = (const char *) sqlite3_column_text(stmt, i);
+
+        return text ? text : "";
+}
+
+int row_is_read(Store *s, Error *reterr) {
+        return (sqlite3_errcode(s->db) & 0xff) == SQLITE_NOMEM ? error_oom(reterr) : 0;
 }
 
 int statement_run(Store *s, sqlite3_stmt *stmt, const char *what, Error *reterr) {

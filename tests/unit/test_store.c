@@ -228,6 +228,37 @@ static void an_old_key_is_forgotten_but_not_because_the_clock_is_ahead(void **st
         assert_true(key_is_known(f, "new"));
 }
 
+static int assert_readable(void *userdata, const JobRow *r) {
+        (*(unsigned *) userdata)++;
+        assert_string_equal(r->plan, "");   /* null */
+        assert_string_equal(r->target, ""); /* no UTF-8 */
+        assert_null(r->title);              /* may be null, and is no UTF-8 */
+        assert_string_equal(r->state, "running");
+        return 0;
+}
+
+/* Its columns are NOT NULL, but a damaged schema says otherwise. */
+static void a_row_without_its_texts_is_read_as_empty_texts(void **state) {
+        static const char damage[] =
+                "PRAGMA writable_schema = ON;"
+                "UPDATE sqlite_schema SET sql = replace(sql, 'plan TEXT NOT NULL', 'plan TEXT') "
+                "WHERE name = 'job'; PRAGMA writable_schema = RESET;"
+                "UPDATE job SET plan = NULL, target = CAST(x'61ff' AS TEXT), "
+                "title = CAST(x'eda080' AS TEXT);";
+        Fixture *f = *state;
+        sqlite3 *db = NULL;
+        unsigned n = 0;
+
+        insert(f->store, 1, "running");
+        f->store = store_free(f->store);
+        assert_int_equal(sqlite3_open(f->db, &db), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(db, damage, NULL, NULL, NULL), SQLITE_OK);
+        (void) sqlite3_close(db);
+        assert_int_equal(store_open(f->dir, &f->store, NULL), 0);
+        assert_int_equal(store_jobs_live(f->store, assert_readable, &n, NULL), 0);
+        assert_int_equal(n, 1);
+}
+
 static void the_state_folder_is_for_its_owner_only(void **state) {
         Fixture *f = *state;
         struct stat st;
@@ -250,6 +281,7 @@ int main(void) {
                 TEST(a_damaged_file_is_refused_with_what_to_do),
                 TEST(an_idempotency_key_keeps_its_first_answer),
                 TEST(an_old_key_is_forgotten_but_not_because_the_clock_is_ahead),
+                TEST(a_row_without_its_texts_is_read_as_empty_texts),
                 TEST(the_state_folder_is_for_its_owner_only),
         };
 
