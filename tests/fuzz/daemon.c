@@ -202,9 +202,11 @@ static void look_at_pages(Daemon *d) {
                                             {.target = "gate", .limit = 5, .after = 3}};
 
         for (size_t i = 0; i < ELEMENTSOF(queries); i++) {
+                _cleanup_error_ Error error = ERROR_INIT;
                 json_auto_t *page = NULL;
 
-                (void) !engine_jobs(d->engine, &queries[i], &page, NULL);
+                if (engine_jobs(d->engine, &queries[i], &page, &error) < 0)
+                        PROMISED(error.type && !streq(error.type, "out-of-memory"));
         }
 }
 

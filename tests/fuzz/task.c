@@ -261,7 +261,7 @@ static void work(int dirfd, json_t *task, json_t *secrets) {
         r = worker_work(&s, &failed, &error);
         (void) timer_delete(timer);
         (void) signal(SIGTERM, SIG_IGN);
-        PROMISED(r >= 0 || error.message);
+        PROMISED(r >= 0 || r == -ECANCELED || error.message);
         PROMISED(failed == SIZE_MAX || failed < n_ops);
         step_done(&s);
 }
