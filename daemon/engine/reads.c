@@ -195,6 +195,7 @@ int engine_jobs(Engine *e, const JobsQuery *q, json_t **ret, Error *reterr) {
         enum { ROUNDS = 20 };
         json_auto_t *list = json_array();
         Pager p = {.engine = e, .query = q, .list = list, .last = q->after};
+        _cleanup_error_ Error error = ERROR_INIT;
         bool more = true;
         json_t *next;
         int r;
@@ -209,10 +210,12 @@ int engine_jobs(Engine *e, const JobsQuery *q, json_t **ret, Error *reterr) {
                 p.seen = 0;
                 r = seen(e,
                          store_jobs_page(e->store, q->state, q->plan, q->target, p.last, want,
-                                         page_row, &p, reterr),
-                         reterr);
-                if (r < 0)
+                                         page_row, &p, &error),
+                         &error);
+                if (r < 0) {
+                        error_move(reterr, &error);
                         return r == -ENOMEM ? error_oom(reterr) : r;
+                }
                 more = p.seen == want;
         }
         next = more ? json_integer(p.last) : json_null();
@@ -224,14 +227,17 @@ int engine_jobs(Engine *e, const JobsQuery *q, json_t **ret, Error *reterr) {
 
 int engine_events(Engine *e, int64_t job, int64_t after, unsigned limit, json_t **ret,
                   Error *reterr) {
+        _cleanup_error_ Error error = ERROR_INIT;
         json_auto_t *events = NULL;
         int64_t next = after;
         json_t *last;
         int r;
 
-        r = seen(e, store_events(e->store, job, after, limit, &events, reterr), reterr);
-        if (r < 0)
+        r = seen(e, store_events(e->store, job, after, limit, &events, &error), &error);
+        if (r < 0) {
+                error_move(reterr, &error);
                 return r;
+        }
         last = json_array_get(events, json_array_size(events) - 1);
         if (json_array_size(events) > 0)
                 next = json_integer_value(json_object_get(last, job > 0 ? "seq" : "id"));
