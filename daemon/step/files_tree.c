@@ -56,7 +56,9 @@ static int copy_children(const char *from, const char *to, Error *reterr) {
         return 0;
 }
 
-static int dir_metadata(const char *from, const char *to, const struct stat *st) {
+/* Not inlined: its buffers would stand on the stack once for each level of the tree. */
+__attribute__((noinline)) static int dir_metadata(const char *from, const char *to,
+                                                  const struct stat *st) {
         struct timespec when[2] = {st->st_atim, st->st_mtim};
         char names[4096], value[64 * 1024];
         ssize_t n = llistxattr(from, names, sizeof(names));
@@ -122,9 +124,39 @@ static int make_durable(const char *path) {
         return parent_sync(path);
 }
 
-int tree_copy(const char *from, const char *to, Error *reterr) {
-        int r = remove_tree(to);
+/* Is `to`, which need not exist, `from` or somewhere below it? Then copying would never end. */
+static int lies_below(const char *to, const char *from) {
+        _cleanup_free_ char *path = strdup(to);
+        struct stat top, st;
 
+        if (!path)
+                return -ENOMEM;
+        if (lstat(from, &top) < 0 || !S_ISDIR(top.st_mode))
+                return 0;
+        for (char *slash; (slash = strrchr(path, '/'));) {
+                if (stat(path, &st) == 0 && st.st_dev == top.st_dev && st.st_ino == top.st_ino)
+                        return 1;
+                *slash = '\0';
+        }
+        return stat("/", &st) == 0 && st.st_dev == top.st_dev && st.st_ino == top.st_ino;
+}
+
+static int refuse_below(const char *to, const char *from, Error *reterr) {
+        int r = lies_below(to, from);
+
+        if (r < 0)
+                return error_oom(reterr);
+        return r == 0 ? 0
+                      : error_set(reterr, EINVAL, "copy-failed",
+                                  "Cannot copy %s: the copy, %s, would be a part of it", from, to);
+}
+
+int tree_copy(const char *from, const char *to, Error *reterr) {
+        int r = refuse_below(to, from, reterr);
+
+        if (r < 0)
+                return r;
+        r = remove_tree(to);
         if (r < 0)
                 return cannot_copy(to, -r, reterr);
         r = copy_node(from, to, reterr);

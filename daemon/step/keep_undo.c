@@ -243,12 +243,18 @@ static int put_back(Step *s, const char *kept, const char *path, Error *reterr) 
 }
 
 static int kept_path(Step *s, const json_t *entry, char **ret, Error *reterr) {
-        const char *dir;
-        int r = step_kept_dir(s, &dir, reterr);
+        const char *dir, *name = args_text(entry, "kept", "");
+        int r;
 
+        /* Anything else would be the folder of all copies, or not of the record at all. */
+        if (isempty(name) || strchr(name, '/') || streq(name, ".") || streq(name, ".."))
+                return error_set(reterr, EBADMSG, "undo-record",
+                                 "The undo record does not name the kept copy of %s",
+                                 args_text(entry, "path", ""));
+        r = step_kept_dir(s, &dir, reterr);
         if (r < 0)
                 return r;
-        *ret = path_join(dir, args_text(entry, "kept", ""));
+        *ret = path_join(dir, name);
         return *ret ? 0 : error_oom(reterr);
 }
 
@@ -314,15 +320,23 @@ static int undo_parent(Step *s, const json_t *entry, Error *reterr) {
                          strerror(errno));
 }
 
-static int undo_one(Step *s, const json_t *entry, Error *reterr) {
-        const char *kind = args_text(entry, "undo", "");
+static const struct {
+        const char *kind;
+        int (*undo)(Step *s, const json_t *entry, Error *reterr);
+} kinds[] = {{"path", keep_undo_path}, {"moved", undo_moved}, {"parent", undo_parent}};
 
-        if (streq(kind, "path"))
-                return keep_undo_path(s, entry, reterr);
-        if (streq(kind, "moved"))
-                return undo_moved(s, entry, reterr);
-        if (streq(kind, "parent"))
-                return undo_parent(s, entry, reterr);
+/* Entries of other kinds are for others. */
+static int undo_one(Step *s, const json_t *entry, Error *reterr) {
+        const char *kind = args_text(entry, "undo", ""), *path = args_text(entry, "path", "");
+
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+                if (!streq(kinds[i].kind, kind))
+                        continue;
+                if (*path == '/')
+                        return kinds[i].undo(s, entry, reterr);
+                return error_set(reterr, EBADMSG, "undo-record",
+                                 "The undo record has no absolute path, but '%s'", path);
+        }
         return 0;
 }
 

@@ -288,6 +288,37 @@ def test_a_snapshot_of_a_link_also_keeps_the_file_behind_it(steps):
     assert state(steps.cwd) == before
 
 
+def test_a_snapshot_of_a_folder_that_would_hold_its_own_copy_is_refused(steps):
+    tree(steps.cwd / "t")
+    message = failed(steps.do("s", "snapshot", {"paths": [str(steps.tmp)]}))
+    assert "would be a part of it" in message
+    assert list((steps.record_dir("s") / "kept").iterdir()) == []
+
+
+def test_a_snapshot_of_many_levels_is_taken_and_brought_back(steps):
+    deep = steps.cwd.joinpath(*["d"] * 300)
+    deep.mkdir(parents=True)
+    (deep / "bottom").write_text("x")
+    args = {"paths": ["d"]}
+    ok(steps.do("s", "snapshot", args))
+    (deep / "bottom").unlink()
+    ok(steps.undo("s", "snapshot", args))
+    assert (deep / "bottom").read_text() == "x"
+
+
+@pytest.mark.parametrize("entry", ['{"undo":"moved","path":"%s/new","from":"f"}',
+                                   '{"undo":"moved","path":"%s/new","kept":"..","from":"f"}',
+                                   '{"undo":"path","path":"new","state":{"type":"absent"}}'])
+def test_a_record_that_makes_no_sense_is_told_and_moves_nothing(steps, entry):
+    (steps.cwd / "f").write_text("x")
+    ok(steps.do("r", "remove", {"paths": ["f"]}))
+    record = steps.record_dir("r") / "undo"
+    record.write_text(record.read_text() + (entry % steps.cwd if "%s" in entry else entry) + "\n")
+    result = steps.undo("r", "remove", {"paths": ["f"]})
+    assert "The undo record" in failed(result), result["error"]
+    assert state(steps.cwd / "f") and not (steps.cwd / "new").exists()
+
+
 def test_an_untouched_file_keeps_its_inode_when_a_snapshot_is_undone(steps):
     tree(steps.cwd / "t")
     inode = (steps.cwd / "t/sub/b.bin").stat().st_ino
