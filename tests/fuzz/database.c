@@ -41,6 +41,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_free_ char *dir = path_join(fuzz_folder(), "database");
         _cleanup_error_ Error error = ERROR_INIT, verdict = ERROR_INIT;
+        json_auto_t *findings = NULL, *found = NULL;
         static Section ask[] = {{.name = (char *) "confirm", .text = (char *) ""},
                                 {.name = (char *) "rollback", .text = (char *) ""}};
         static const Sections verbs = {.list = ask, .n = ELEMENTSOF(ask)};
@@ -49,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (mkdir_parents(dir, 0700) < 0)
                 abort();
         file_put(dir, "updd.db", data, size);
-        if (engine_check_state(dir, &verdict) < 0)
+        if (engine_check_state(dir, &findings, &found, &verdict) < 0)
                 PROMISED(verdict.message);
         PROMISED(is_unchanged(dir, data, size));
         hold_refusal(dir, data, size);
