@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include "api/memory.h"
+
 DEFINE_CLEANUP(DIR *, closedir)
 
 char *strf(const char *format, ...) {
@@ -17,6 +19,8 @@ char *strf(const char *format, ...) {
         va_start(ap, format);
         r = vasprintf(&text, format, ap);
         va_end(ap);
+        if (r < 0)
+                memory_failed();
         return r < 0 ? NULL : text;
 }
 

@@ -11,6 +11,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
+#include "api/memory.h"
 #include "daemon/config.h"
 #include "daemon/engine/engine.h"
 #include "daemon/http/http.h"
@@ -230,6 +231,7 @@ int main(int argc, char *argv[]) {
         _cleanup_error_ Error error = ERROR_INIT;
 
         refuse_core_dumps();
+        memory_watch();
         if (config_parse_args(argc, argv, &config, &error) < 0) {
                 _cleanup_free_ char *text = log_error_text(&error, -EINVAL);
 

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "api/args.h"
+#include "api/memory.h"
 
 #define LOCK_TRIES 10
 #define LOCK_PAUSE_NS (10 * 1000 * 1000)
@@ -90,6 +91,7 @@ static int link_whole(int dirfd, const char *name, const json_t *value) {
 }
 
 static int read_object(int dirfd, const char *name, json_t **ret) {
+        uint64_t before = memory_failures();
         _cleanup_free_ char *text = NULL;
         json_auto_t *value = NULL;
         size_t size;
@@ -99,6 +101,8 @@ static int read_object(int dirfd, const char *name, json_t **ret) {
         if (r < 0)
                 return r;
         value = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+        if (memory_failures() != before)
+                return -ENOMEM;
         if (!json_is_object(value))
                 return -EBADMSG;
         *ret = TAKE(value);

@@ -518,16 +518,33 @@ static int refuse_history(int64_t id, const JobView *view, Error *reterr) {
         return r;
 }
 
+/* How much has been decided in this turn. */
+static uint64_t decided(const Batch *b) {
+        uint64_t n = store_changes(b->engine->store) + b->turn.n_effects;
+
+        for (unsigned i = 0; i < b->n_jobs; i++)
+                n += b->jobs[i]->n_news;
+        return n;
+}
+
+/* What is refused has changed nothing; a call that failed on its way may have, and then nothing of the
+ * turn can stand. */
+static int whole_or_torn(Batch *b, uint64_t before, int r) {
+        b->torn |= r < 0 && decided(b) != before;
+        return r;
+}
+
 int call_handle(Batch *b, Call *call, Reply *reply) {
+        uint64_t before = decided(b);
         Job *job;
         int r;
 
         if (call->kind == CALL_START)
-                return call_start(b, call, reply);
+                return whole_or_torn(b, before, call_start(b, call, reply));
         if (call->kind == CALL_TOKEN_ADD || call->kind == CALL_TOKEN_REMOVE)
-                return call_token(b, call, reply);
+                return whole_or_torn(b, before, call_token(b, call, reply));
         if (unread_find(b->engine, call->job))
-                return unread_call(b, call, reply);
+                return whole_or_torn(b, before, unread_call(b, call, reply));
         job = batch_job(b, call->job);
         if (!job) {
                 JobView view;
@@ -542,5 +559,6 @@ int call_handle(Batch *b, Call *call, Reply *reply) {
         r = waits_check(&b->turn, job, &reply->error);
         if (r < 0)
                 return r;
-        return job_calls[call->kind](b, job, call, reply);
+        before = decided(b);
+        return whole_or_torn(b, before, job_calls[call->kind](b, job, call, reply));
 }

@@ -8,15 +8,10 @@
 
 #define PRUNE_EVERY 100 /* jobs */
 
-static int slot_add(Engine *e, Job *job) {
-        Slot *grown = realloc(e->slots, sizeof(Slot) * (e->n_slots + 1));
-
-        if (!grown)
-                return -ENOMEM;
-        e->slots = grown;
+/* There is room for it: run_turn() saw to that. */
+static void slot_add(Engine *e, Job *job) {
         /* Ids grow, so a new job belongs at the end. */
         e->slots[e->n_slots++] = (Slot){.job = job, .wakes_at = job_wakes_at(job)};
-        return 0;
 }
 
 static void slot_remove(Engine *e, Slot *slot) {
@@ -71,11 +66,7 @@ static bool swap_in(Batch *b) {
                         slot_swap(b, slot, copy);
                 else {
                         job_stored(copy);
-                        if (slot_add(e, copy) < 0) {
-                                log_job_error(copy->id, NULL,
-                                              "out of memory: the job goes on at the next start");
-                                job_free(copy);
-                        }
+                        slot_add(e, copy);
                 }
         }
         b->n_jobs = 0;

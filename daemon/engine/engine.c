@@ -5,6 +5,7 @@
 #include <sys/inotify.h>
 
 #include "api/args.h"
+#include "api/memory.h"
 #include "daemon/engine/internal.h"
 #include "daemon/log.h"
 
@@ -103,7 +104,8 @@ static void slots_free(Slot *slots, unsigned n) {
         free(slots);
 }
 
-static void attach_all(Engine *e) {
+void engine_attach_all(Engine *e) {
+        e->unwatched = false;
         for (unsigned i = 0; i < e->n_slots; i++) {
                 const Job *job = e->slots[i].job;
 
@@ -112,9 +114,10 @@ static void attach_all(Engine *e) {
 
                         if (!job->steps[k].in_flight)
                                 continue;
-                        if (w)
+                        if (w) {
                                 watch_make_up(w, &job->steps[k]);
-                        else
+                                watch_look_if_idle(w);
+                        } else
                                 watch_attach(e, job, k);
                 }
         }
@@ -156,11 +159,14 @@ static int load_slots(Engine *e, Error *reterr) {
 }
 
 int engine_load(Engine *e, Error *reterr) {
+        uint64_t before = memory_failures();
         json_t *tokens = NULL;
         int64_t last = 0;
         int r;
 
         r = load_slots(e, reterr);
+        if (r >= 0 && memory_failures() != before)
+                r = error_oom(reterr);
         if (r >= 0)
                 r = store_last_job(e->store, &last, reterr);
         if (r >= 0)
@@ -174,7 +180,7 @@ int engine_load(Engine *e, Error *reterr) {
         e->last_job = MAX(e->last_job, last);
         json_decref(e->tokens);
         e->tokens = tokens;
-        attach_all(e);
+        engine_attach_all(e);
         return 0;
 }
 
@@ -339,6 +345,8 @@ void engine_arm(Engine *e) {
         /* A moment that has passed must not make it try without a pause. */
         if (e->sick)
                 at = e->damaged ? INT64_MAX : e->tried_at + TRY_AGAIN_MS;
+        if (e->unwatched)
+                at = MIN(at, now_boot_ms() + TRY_AGAIN_MS);
         if (at == e->armed_for)
                 return;
         e->armed_for = at;

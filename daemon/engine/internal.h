@@ -70,10 +70,11 @@ struct Engine {
         unsigned max_jobs;
         int lock_fd;
         Store *store;
-        bool sick;    /* the store failed, and nothing has been written since */
-        bool reopen;  /* what it holds is not known: reopen and reload first */
-        bool loading; /* for the first time */
-        bool damaged; /* nothing is decided or written any more by this daemon */
+        bool sick;      /* the store failed, and nothing has been written since */
+        bool reopen;    /* what it holds is not known: reopen and reload first */
+        bool loading;   /* for the first time */
+        bool unwatched; /* memory had no room for an attempt's watch: it is tried again */
+        bool damaged;   /* nothing is decided or written any more by this daemon */
         Error sickness;
         int64_t sick_since; /* wall ms */
         int64_t tried_at;   /* CLOCK_BOOTTIME ms of the last try to write while it is sick */
@@ -118,6 +119,7 @@ typedef struct Batch {
         Pending *pending;
         unsigned n_pending;
         bool tokens_changed, wrote, written;
+        bool torn; /* a call failed when it had changed something */
 } Batch;
 
 Slot *slot_find(Engine *e, int64_t job);
@@ -150,18 +152,23 @@ _must_check_ int step_spawn(const Watch *w, pid_t *ret);
 /* Read as it grows; where that cannot be heard of (no room for the file, no watches left), it is
  * looked at again and again. */
 void watch_progress(Watch *w);
+/* Reads on where it stopped. */
+void watch_progress_read(Watch *w);
 
 /* ---- watch.c ---- */
 void watch_spawn(Engine *e, const Job *job, Effect *effect);
 void watch_attach(Engine *e, const Job *job, unsigned step);
 void watch_make_up(Watch *w, const StepState *s);
 void watch_stop(Engine *e, int64_t job, unsigned step);
+/* Where no timer could be set. */
+void watch_look_if_idle(Watch *w);
 void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k);
 Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n);
 void watch_free(Watch *w);
 void watches_end(Engine *e, int64_t job, unsigned step, unsigned n);
 /* Steals data. */
-void fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n, json_t *data);
+_must_check_ int fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n,
+                          json_t *data);
 
 /* ---- take.c, turn.c, commit.c ---- */
 _must_check_ int batch_take_fact(Batch *b, const Fact *fact);
@@ -178,6 +185,8 @@ void engine_turn(Engine *e);
 bool engine_has_work(const Engine *e);
 _must_check_ int engine_load(Engine *e, Error *reterr);
 void engine_arm(Engine *e);
+/* Watches the attempts in flight that nobody watches yet. */
+void engine_attach_all(Engine *e);
 
 /* ---- sick.c ---- */
 /* A write has failed: until one succeeds, changes are refused with this reason. */

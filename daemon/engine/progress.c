@@ -4,44 +4,57 @@
 #include <sys/inotify.h>
 
 #include "api/args.h"
+#include "api/memory.h"
 #include "daemon/engine/internal.h"
 
 #define PROGRESS_MAX (1024 * 1024)
 
-static void progress_line(Watch *w, const char *line, size_t size) {
+/* -ENOMEM: the line is to be read again. */
+static int progress_line(Watch *w, const char *line, size_t size) {
+        uint64_t before = memory_failures();
         json_auto_t *entry = json_loadb(line, size, 0, NULL);
         json_t *question = json_object_get(entry, "question");
         json_t *answered = json_object_get(entry, "answered");
         unsigned k = (unsigned) json_integer_value(json_object_get(question, "k"));
 
+        int r = 0;
+
+        if (memory_failures() != before)
+                return -ENOMEM;
         if (question && k > w->question) {
-                w->question = k;
-                fact_add(w->engine, FACT_QUESTION, w->job, w->step, w->n, json_incref(question));
+                r = fact_add(w->engine, FACT_QUESTION, w->job, w->step, w->n,
+                             json_incref(question));
+                if (r >= 0)
+                        w->question = k;
         }
-        if (answered)
-                fact_add(w->engine, FACT_GOES_ON, w->job, w->step, w->n,
-                         json_pack("{s:O}", "k", answered));
+        if (r >= 0 && answered)
+                r = fact_add(w->engine, FACT_GOES_ON, w->job, w->step, w->n,
+                             json_pack("{s:O}", "k", answered));
+        return r;
 }
 
-static void progress_read(Watch *w) {
+void watch_progress_read(Watch *w) {
         _cleanup_free_ char *text = NULL;
         size_t size = 0, at = (size_t) w->progress_at;
 
-        if (file_read(w->dirfd, "progress", PROGRESS_MAX, &text, &size) < 0)
-                return;
+        if (file_read(w->dirfd, "progress", PROGRESS_MAX, &text, &size) == -ENOMEM)
+                w->engine->unwatched = true;
         while (at < size) {
                 const char *end = memchr(text + at, '\n', size - at);
 
                 if (!end)
                         break;
-                progress_line(w, text + at, (size_t) (end - text) - at);
+                if (progress_line(w, text + at, (size_t) (end - text) - at) < 0) {
+                        w->engine->unwatched = true;
+                        break;
+                }
                 at = (size_t) (end - text) + 1;
         }
         w->progress_at = (long) at;
 }
 
 static int on_progress(sd_event_source *source, const struct inotify_event *event, void *userdata) {
-        progress_read(userdata);
+        watch_progress_read(userdata);
         return 0;
 }
 
@@ -57,5 +70,5 @@ void watch_progress(Watch *w) {
         if (path)
                 (void) sd_event_add_inotify(w->engine->event, &w->progress_source, path, IN_MODIFY,
                                             on_progress, w);
-        progress_read(w);
+        watch_progress_read(w);
 }

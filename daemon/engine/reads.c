@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* What is answered at once: from memory, or by one bounded SELECT. */
 #include "api/args.h"
+#include "api/memory.h"
 #include "daemon/engine/internal.h"
 
 /* ---- one job ---- */
 
 static int render(const Turn *t, const Job *job, char **ret, size_t *ret_size) {
         json_auto_t *view = NULL;
+        uint64_t before = memory_failures();
         char *text;
 
         if (job_view(t, job, &view) < 0)
                 return -ENOMEM;
         text = json_dumps(view, JSON_COMPACT);
-        if (!text)
+        if (!text || memory_failures() != before) {
+                free(text);
                 return -ENOMEM;
+        }
         *ret = text;
         *ret_size = strlen(text);
         return 0;

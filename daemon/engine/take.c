@@ -133,7 +133,9 @@ static int take_call(Batch *b, Call *call, Reply *reply) {
         r = call_handle(b, call, reply);
         if (r < 0 || !call->idempotency_key)
                 return r;
-        return call_remember(b->engine, call, fingerprint, reply);
+        r = call_remember(b->engine, call, fingerprint, reply);
+        b->torn |= r < 0;
+        return r;
 }
 
 void reply_refuse(Reply *reply, int r) {
@@ -154,7 +156,7 @@ int batch_take_calls(Batch *b, unsigned n, Error *reterr) {
                 r = take_call(b, p->call, &p->reply);
                 if (r < 0)
                         reply_refuse(&p->reply, r);
-                if (!store_in_transaction(b->engine->store))
+                if (b->torn || !store_in_transaction(b->engine->store))
                         return error_set(reterr, p->reply.err > 0 ? p->reply.err : EIO,
                                          p->reply.error.type, "%s",
                                          p->reply.error.message ? p->reply.error.message

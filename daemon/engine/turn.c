@@ -6,6 +6,7 @@
  * queue.
  */
 #include "api/args.h"
+#include "api/memory.h"
 #include "daemon/engine/internal.h"
 #include "daemon/log.h"
 
@@ -207,8 +208,10 @@ static void failed(Batch *b, const Error *error) {
         for (unsigned i = 0; i < b->n_pending; i++) {
                 Pending *p = &b->pending[i];
 
-                if (p->reply.err == 0) {
+                /* Without memory nobody is refused for a fault of theirs. */
+                if (p->reply.err == 0 || error->err == ENOMEM) {
                         json_decref(p->reply.body);
+                        error_done(&p->reply.error);
                         p->reply = (Reply){0};
                         (void) error_set(&p->reply.error, error->err,
                                          error->type ? error->type : "store-failed",
@@ -238,8 +241,20 @@ static int write_turn(Batch *b, Error *reterr) {
         return r;
 }
 
+/* After the commit there is no way to say no. */
+static int slots_reserve(Batch *b) {
+        Engine *e = b->engine;
+        Slot *grown = realloc(e->slots, sizeof(Slot) * (e->n_slots + b->n_jobs + 1));
+
+        if (!grown)
+                return -ENOMEM;
+        e->slots = grown;
+        return 0;
+}
+
 static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr) {
         Engine *e = b->engine;
+        uint64_t before = memory_failures();
         int r;
 
         r = store_begin(e->store, reterr);
@@ -251,6 +266,9 @@ static int run_turn(Batch *b, unsigned n_facts, unsigned n_calls, Error *reterr)
                 r = take_due(b);
         if (r >= 0)
                 r = decide(b, reterr);
+        /* What was decided may lack something that memory had no room for. */
+        if (r >= 0 && (memory_failures() != before || slots_reserve(b) < 0))
+                r = error_oom(reterr);
         if (r >= 0 && (e->sick || write_wanted(b)))
                 return write_turn(b, reterr);
         if (r >= 0)
@@ -277,6 +295,8 @@ void engine_turn(Engine *e) {
         _cleanup_(batch_done) Batch b = {.engine = e};
         int r;
 
+        if (e->unwatched)
+                engine_attach_all(e);
         if (e->sick && !engine_may_try(e))
                 return;
         if (e->sick && !engine_recover(e)) {

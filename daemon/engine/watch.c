@@ -76,18 +76,17 @@ void watches_end(Engine *e, int64_t job, unsigned step, unsigned n) {
         }
 }
 
-void fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n, json_t *data) {
+int fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n, json_t *data) {
         Fact *grown = realloc(e->facts, sizeof(Fact) * (e->n_facts + 1));
 
         if (!grown) {
-                log_job_error(job, NULL,
-                              "out of memory: an attempt's news is lost until the next start");
                 json_decref(data);
-                return;
+                return -ENOMEM;
         }
         e->facts = grown;
         e->facts[e->n_facts++] =
                 (Fact){.kind = kind, .job = job, .step = step, .n = n, .data = data};
+        return 0;
 }
 
 /* ---- the end ---- */
@@ -97,10 +96,19 @@ static void watch_ended(Watch *w, json_t *result) {
                 json_decref(result);
                 return;
         }
-        w->told = true;
         w->pid_source = sd_event_source_disable_unref(w->pid_source);
         w->timer = sd_event_source_disable_unref(w->timer);
-        fact_add(w->engine, FACT_ENDED, w->job, w->step, w->n, result);
+        w->told = fact_add(w->engine, FACT_ENDED, w->job, w->step, w->n, result) >= 0;
+        if (!w->told)
+                look_again(w, LOOK_LATER_MS);
+}
+
+/* The same with a result of the daemon's own; without memory for it there is none yet. */
+static void watch_ended_so(Watch *w, json_t *result) {
+        if (result)
+                watch_ended(w, result);
+        else
+                look_again(w, LOOK_LATER_MS);
 }
 
 /* A result that the daemon writes itself, for an attempt that never began. */
@@ -148,7 +156,7 @@ static int watch_withdraw(Watch *w) {
                 return r;
         if (w->pid > 0)
                 (void) kill(w->pid, SIGKILL);
-        watch_ended(w, withdrawn_result(w));
+        watch_ended_so(w, withdrawn_result(w));
         return 0;
 }
 
@@ -180,8 +188,7 @@ static void look_again(Watch *w, int64_t ms) {
         w->timer = sd_event_source_disable_unref(w->timer);
         if (sd_event_add_time_relative(w->engine->event, &w->timer, CLOCK_MONOTONIC,
                                        (uint64_t) ms * 1000, 1000, on_timer, w) < 0)
-                log_job_error(w->job, NULL,
-                              "cannot set a timer; an attempt is looked at on restart");
+                w->engine->unwatched = true;
 }
 
 /* While it lives: for its claim, and for its progress where that cannot be heard of. */
@@ -321,7 +328,7 @@ static void look_at_claim(Watch *w) {
                 log_job_warning(w->job, NULL, "%s has begun, and its claim is gone: interrupted",
                                 w->dir);
         if (r >= 0 && streq0(args_text(claim, "by", NULL), "daemon")) {
-                watch_ended(w, withdrawn_result(w));
+                watch_ended_so(w, withdrawn_result(w));
                 return;
         }
         if (r >= 0 && claimant_lives(w, claim))
@@ -357,7 +364,7 @@ static void watch_look(Watch *w) {
         if (r >= 0)
                 watch_ended(w, result);
         else if (r == -EPROTO)
-                watch_ended(w, foreign_result(w));
+                watch_ended_so(w, foreign_result(w));
         else if (attempt_error_passes(r))
                 look_again(w, LOOK_LATER_MS);
         else if (w->dirfd < 0)
@@ -429,7 +436,7 @@ static void watch_broken(Watch *w, int r) {
         log_job_error(w->job, NULL, "cannot prepare %s: %s", w->dir, strerror(-r));
         (void) json_putf(json_object_get(result, "error"), "message",
                          "The attempt's folder cannot be written: %s", strerror(-r));
-        watch_ended(w, result);
+        watch_ended_so(w, result);
 }
 
 /* Opens the folder, and hears from then on what is told in it. */
@@ -446,7 +453,7 @@ void watch_spawn(Engine *e, const Job *job, Effect *effect) {
         int r;
 
         if (!w) {
-                log_job_error(job->id, NULL, "out of memory; the step begins at the next start");
+                e->unwatched = true;
                 return;
         }
         w->secrets = TAKE(effect->secrets);
@@ -514,12 +521,19 @@ void watch_make_up(Watch *w, const StepState *s) {
                 watch_stop(w->engine, w->job, w->step);
 }
 
+void watch_look_if_idle(Watch *w) {
+        if (w->dirfd >= 0 && !w->told)
+                watch_progress_read(w);
+        if (!w->timer && !w->pid_source && !w->told)
+                watch_look(w);
+}
+
 void watch_attach(Engine *e, const Job *job, unsigned step) {
         Watch *w = watch_new(e, job, step);
         int r;
 
         if (!w) {
-                log_job_error(job->id, NULL, "out of memory; a step is looked at on restart");
+                e->unwatched = true;
                 return;
         }
         w->unprepared = true;

@@ -9,43 +9,50 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <pwd.h>
+#include <fcntl.h>
 #include <strings.h>
 #include <sys/socket.h>
 
+#define PASSWD_MAX (4U * 1024 * 1024)
+
 /* The peer's supplementary groups as the kernel had them at connect(2) (socket(7)). Caller frees.
  */
-static gid_t *peer_groups(int fd, size_t *ret_n) {
+static int peer_groups(int fd, gid_t **ret, size_t *ret_n) {
         _cleanup_free_ gid_t *groups = NULL;
         socklen_t size = 0;
 
         /* With no room the kernel says how much it needs. */
         if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 && errno != ERANGE)
-                return NULL;
+                return -errno;
         groups = malloc(MAX(size, (socklen_t) sizeof(gid_t)));
-        if (!groups || (size > 0 && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0))
-                return NULL;
+        if (!groups)
+                return -ENOMEM;
+        if (size > 0 && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
+                return -errno;
         *ret_n = size / sizeof(gid_t);
-        return TAKE(groups);
+        *ret = TAKE(groups);
+        return 0;
 }
 
-static bool peer_in_group(int fd, gid_t primary, gid_t wanted) {
+static int peer_in_group(int fd, gid_t primary, gid_t wanted) {
         _cleanup_free_ gid_t *groups = NULL;
         size_t n = 0;
+        int r;
 
         if (wanted == (gid_t) -1 || primary == wanted)
                 return wanted != (gid_t) -1;
-        groups = peer_groups(fd, &n);
-        for (size_t i = 0; groups && i < n; i++)
+        r = peer_groups(fd, &groups, &n);
+        for (size_t i = 0; r >= 0 && i < n; i++)
                 if (groups[i] == wanted)
-                        return true;
-        return false;
+                        return 1;
+        return r == -ENOMEM ? r : 0;
 }
 
 Peer *peer_new(const HttpServer *s, int fd) {
         _cleanup_free_ Peer *peer = calloc(1, sizeof(Peer));
         struct ucred cred = {.uid = (uid_t) -1, .gid = (gid_t) -1};
         socklen_t size = sizeof(cred);
+        int r;
 
         if (!peer)
                 return NULL;
@@ -56,10 +63,12 @@ Peer *peer_new(const HttpServer *s, int fd) {
         peer->uid = cred.uid;
         if (cred.uid == 0 || cred.uid == geteuid())
                 peer->role = ROLE_ADMIN;
-        else if (peer_in_group(fd, cred.gid, s->operators))
-                peer->role = ROLE_OPERATE;
-        else
-                peer->role = s->others_view ? ROLE_VIEW : ROLE_NONE;
+        else {
+                r = peer_in_group(fd, cred.gid, s->operators);
+                if (r < 0)
+                        return NULL; /* nobody is refused for what was not looked up */
+                peer->role = r > 0 ? ROLE_OPERATE : s->others_view ? ROLE_VIEW : ROLE_NONE;
+        }
         return TAKE(peer);
 }
 
@@ -145,8 +154,10 @@ static int check_peer(Request *q, Error *reterr) {
                 MHD_get_connection_info(q->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
         const Peer *peer = info ? info->socket_context : NULL;
 
-        q->uid = peer ? peer->uid : (uid_t) -1;
-        q->role = peer ? peer->role : ROLE_NONE;
+        if (!peer)
+                return error_oom(reterr);
+        q->uid = peer->uid;
+        q->role = peer->role;
         if (q->role != ROLE_NONE)
                 return 0;
         (void) error_set(reterr, EPERM, "forbidden", "user %ld may not use this daemon",
@@ -168,15 +179,26 @@ int auth_check(Request *q, Error *reterr) {
 
 /* From /etc/passwd alone: a name service may ask the network, and this loop must not wait for it.
  */
-static char *local_user_name(uid_t uid) {
-        _cleanup_fclose_ FILE *f = fopen("/etc/passwd", "re");
-        struct passwd entry, *found;
-        char buffer[4096];
+static int local_user_name(uid_t uid, char **ret) {
+        _cleanup_free_ char *text = NULL;
+        int r = file_read(AT_FDCWD, "/etc/passwd", PASSWD_MAX, &text, NULL);
 
-        while (f && fgetpwent_r(f, &entry, buffer, sizeof(buffer), &found) == 0)
-                if (found->pw_uid == uid)
-                        return strdup(found->pw_name);
-        return NULL;
+        /* Who asks is a part of what is asked: it has the same name each time. */
+        if (r < 0)
+                return r == -ENOENT || r == -EFBIG ? 0 : r;
+        for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+                size_t n = strcspn(line, ":\n");
+                const char *secret = line[n] == ':' ? line + n + 1 : NULL;
+                const char *number = secret ? secret + strcspn(secret, ":\n") : NULL;
+                char *end;
+
+                if (n == 0 || !number || *number != ':' || strtoul(number + 1, &end, 10) != uid ||
+                    end == number + 1 || *end != ':')
+                        continue;
+                *ret = strndup(line, n);
+                return *ret ? 0 : -ENOMEM;
+        }
+        return 0;
 }
 
 char *auth_who(const Request *q) {
@@ -184,6 +206,7 @@ char *auth_who(const Request *q) {
 
         if (!q->listener->is_unix)
                 return strf("token:%s", q->token ? q->token : "");
-        name = local_user_name(q->uid);
+        if (local_user_name(q->uid, &name) < 0)
+                return NULL;
         return name ? strf("uid:%ld (%s)", (long) q->uid, name) : strf("uid:%ld", (long) q->uid);
 }

@@ -4,9 +4,10 @@
  * after the commit that made the change durable. A Pending stands between the two: the request may
  * go first (the server stops), and then the reply finds nobody.
  */
-#include "daemon/http/server.h"
-
 #include <inttypes.h>
+
+#include "api/memory.h"
+#include "daemon/http/server.h"
 
 #include "daemon/log.h"
 
@@ -95,6 +96,8 @@ static int respond_job_text(Request *q, unsigned status, int64_t job, Error *ret
         int r;
 
         r = engine_job_view(q->server->engine, job, &view);
+        if (r == -ENOMEM)
+                return error_oom(reterr);
         if (r < 0)
                 return error_set(reterr, -r, "internal", "job %" PRId64 " cannot be read back: %s",
                                  job, strerror(-r));
@@ -140,6 +143,7 @@ static void on_reply(void *userdata, const Reply *reply) {
         _cleanup_error_ Error error = ERROR_INIT;
         Pending *p = userdata;
         Request *q = p->request;
+        uint64_t before = memory_failures();
         int r;
 
         pending_free(p);
@@ -150,11 +154,16 @@ static void on_reply(void *userdata, const Reply *reply) {
                 respond_refusal(q, reply);
         else {
                 r = respond_reply(q, reply, &error);
-                if (r < 0)
+                if (r >= 0 && reply->replayed)
+                        r = respond_header(q, "Idempotency-Replayed", "true");
+                /* It happened, and asked again with its key it is told. */
+                if (memory_failures() != before)
+                        r = error_oom(&error);
+                if (r < 0) {
+                        response_drop(q);
                         respond_problem(q, r, &error);
+                }
         }
-        if (q->response && reply->replayed)
-                (void) respond_header(q, "Idempotency-Replayed", "true");
         waiter_resume(&q->waiter);
 }
 

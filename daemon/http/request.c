@@ -4,11 +4,10 @@
  * calls in several times: with the headers, with each piece of the body, at the body's end, and
  * again after a suspended connection was resumed.
  */
-#include "daemon/http/server.h"
-
 #include <inttypes.h>
 #include <strings.h>
 
+#include "api/memory.h"
 #include "api/text.h"
 #include "daemon/log.h"
 
@@ -179,12 +178,18 @@ static int request_take(Request *q, const char *data, size_t size) {
 
 static void request_dispatch(Request *q) {
         _cleanup_error_ Error error = ERROR_INIT;
+        uint64_t before = memory_failures();
         int r;
 
         if (q->dropped > 0)
                 r = too_large(&error);
         else
                 r = q->route->handle(q, &error);
+        /* Something is missing in the answer, or in what was read of the request. */
+        if ((r < 0 || q->response) && memory_failures() != before) {
+                response_drop(q);
+                r = error_oom(&error);
+        }
         if (r < 0)
                 respond_problem(q, r, &error);
 }

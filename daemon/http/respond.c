@@ -17,6 +17,13 @@ int response_common(struct MHD_Response *response, const char *type, bool revali
         return 0;
 }
 
+void response_drop(Request *q) {
+        if (q->response && !q->borrowed)
+                MHD_destroy_response(q->response);
+        q->response = NULL;
+        q->borrowed = false;
+}
+
 int respond_ready(Request *q, unsigned status, struct MHD_Response *response) {
         if (q->response)
                 MHD_destroy_response(q->response);

@@ -188,6 +188,7 @@ int respond_json(Request *q, unsigned status, const json_t *value);
 int respond_problem_json(Request *q, unsigned status, const json_t *value);
 int respond_text(Request *q, unsigned status, const char *type, const char *text);
 int respond_empty(Request *q, unsigned status);
+void response_drop(Request *q); /* no answer has been made */
 int respond_ready(Request *q, unsigned status, struct MHD_Response *response); /* steals */
 _printf_(3, 4) int respond_header(Request *q, const char *name, const char *format, ...);
 /* Adds what every answer carries. */

@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "api/memory.h"
 #include "daemon/plan/decode.h"
 
 static void check_regex(Decoder *d, const FieldInfo *f, const Node *n, const char *pattern) {
@@ -17,6 +18,8 @@ static void check_regex(Decoder *d, const FieldInfo *f, const Node *n, const cha
                 pcre2_code_free(code);
                 return;
         }
+        if (error == PCRE2_ERROR_HEAP_FAILED)
+                memory_failed();
         (void) pcre2_get_error_message(error, message, sizeof(message));
         fault(d->faults, n, "bad-regex", NULL,
               "'%s' is '%s', not a regular expression: %s at character %zu", f->name, pattern,

@@ -180,6 +180,10 @@ static void decode_enum(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
         int r = decode_template(d, sc, f, n);
         size_t count = 0;
 
+        if (!known) {
+                d->faults->oom = true;
+                return;
+        }
         for (const char *const *v = f->values; r == 0 && known && *v; v++, count++) {
                 char *more = strf("%s%s%s", known, count == 0 ? "" : ", ", *v);
 

@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include "api/args.h"
+#include "api/memory.h"
 #include "daemon/plan/expand.h"
 #include "daemon/plan/plan.h"
 
@@ -148,10 +149,15 @@ static int regex_search(const char *pattern, const char *text) {
 
         code = pcre2_compile((PCRE2_SPTR) pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error,
                              &offset, NULL);
+        if (!code && error == PCRE2_ERROR_HEAP_FAILED)
+                memory_failed();
         if (!code)
                 return -EINVAL;
         match = pcre2_match_data_create_from_pattern(code, NULL);
-        r = match ? pcre2_match(code, (PCRE2_SPTR) text, strlen(text), 0, 0, match, NULL) : -ENOMEM;
+        r = match ? pcre2_match(code, (PCRE2_SPTR) text, strlen(text), 0, 0, match, NULL)
+                  : PCRE2_ERROR_NOMEMORY;
+        if (r == PCRE2_ERROR_NOMEMORY)
+                memory_failed();
         pcre2_match_data_free(match);
         pcre2_code_free(code);
         return r >= 0;

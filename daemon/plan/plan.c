@@ -5,6 +5,7 @@
 #include <ctype.h>
 
 #include "api/args.h"
+#include "api/memory.h"
 #include "daemon/plan/decode.h"
 #include "daemon/plan/read.h"
 
@@ -86,6 +87,7 @@ static int read_plan(Faults *f, const char *text, size_t size, Plan **ret) {
 int plan_parse(const char *file, const char *text, size_t size, Plan **ret, json_t **ret_faults) {
         _cleanup_(faults_done) Faults f = {0};
         _cleanup_plan_ Plan *plan = NULL;
+        uint64_t before = memory_failures();
         json_t *faults;
         int r;
 
@@ -96,8 +98,11 @@ int plan_parse(const char *file, const char *text, size_t size, Plan **ret, json
         if (r < 0)
                 return r;
         faults = faults_take(&f);
-        if (!faults)
+        /* Half a plan is none, and half of its faults are not told. */
+        if (!faults || memory_failures() != before) {
+                json_decref(faults);
                 return -ENOMEM;
+        }
         *ret_faults = faults;
         if (f.n_errors > 0)
                 return -EBADMSG;

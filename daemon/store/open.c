@@ -39,6 +39,8 @@ void store_close(Store *s) {
 int store_fault_open(Store *s, Error *reterr) {
         int code = s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_NOMEM;
 
+        if (code == SQLITE_NOMEM)
+                return error_oom(reterr);
         if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
                 return error_set(reterr, EBUSY, "locked", "%s is in use by another process",
                                  s->path);

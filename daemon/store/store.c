@@ -194,6 +194,10 @@ void store_rollback(Store *s) {
                 (void) run_simple(s, SQL_ROLLBACK, "roll back", NULL);
 }
 
+uint64_t store_changes(const Store *s) {
+        return s->db ? (uint64_t) sqlite3_total_changes64(s->db) : 0;
+}
+
 bool store_is_damaged(const Store *s) {
         return s->damaged;
 }

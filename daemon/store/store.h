@@ -37,6 +37,8 @@ _must_check_ int store_verify(Store *s, json_t *findings, Error *reterr);
 _must_check_ int store_begin(Store *s, Error *reterr);
 _must_check_ int store_commit(Store *s, Error *reterr);
 void store_rollback(Store *s);
+/* Rows written, ever; what was rolled back too. */
+uint64_t store_changes(const Store *s);
 /* Damage was met: nothing more is to be written. */
 bool store_is_damaged(const Store *s);
 /* False once an error has made SQLite give the transaction up by itself: what is written after that
