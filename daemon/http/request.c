@@ -4,6 +4,8 @@
  * calls in several times: with the headers, with each piece of the body, at the body's end, and
  * again after a suspended connection was resumed.
  */
+#include "daemon/http/server.h"
+
 #include <inttypes.h>
 #include <strings.h>
 
