@@ -129,6 +129,8 @@ extern const DecodeFunc decode_funcs[_FIELD_TYPE_MAX];
 /* Notes every `${…}` of a text. True if there is any. */
 bool scan_names(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, bool script);
 bool is_id(const char *text);
+/* What a step saves: as an id, but capitals are allowed. */
+bool is_output_name(const char *text);
 bool is_number(const char *text); /* digits only */
 /* The value must be text; its names are noted: 1 when it holds `${…}`, 0 when it is plain, -1 after
  * a fault. */

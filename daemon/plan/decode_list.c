@@ -241,6 +241,7 @@ static Scope entry_scope(const Decoder *d, Scope sc, const FieldInfo *f, const N
 }
 
 void decode_object_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
+        bool save = streq(f->name, "save");
         Pair made = {0};
 
         if (!expect_kind(d, f, n, NODE_MAP))
@@ -250,10 +251,11 @@ void decode_object_map(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, 
                 _cleanup_pair_ Pair p = {0};
                 const Node *entry = n->items[i];
 
-                if (!is_id(entry->key) && !streq(f->name, "save"))
+                if (save ? !is_output_name(entry->key) : !is_id(entry->key))
                         fault_key(d->faults, entry, "bad-id", NULL,
                                   "a name in '%s' is '%s', expected %s", f->name, entry->key,
-                                  field_types[TYPE_ID].expected);
+                                  save ? "a letter, then letters, digits, '_' and '-'"
+                                       : field_types[TYPE_ID].expected);
                 decode_item(d, entry_scope(d, sc, f, entry), f, TYPE_OBJECT, entry, &p);
                 pair_put(d, &made, entry->key, &p);
         }

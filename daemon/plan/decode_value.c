@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Single values: text, durations, sizes, numbers, words, references. See decode.h. */
 #include "daemon/plan/decode.h"
+
+#include <ctype.h>
+
 #include "daemon/plan/expand.h"
 
 bool is_id(const char *text) {
         size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-");
 
         return *text >= 'a' && *text <= 'z' && !text[n] && n <= 63;
+}
+
+bool is_output_name(const char *text) {
+        size_t n = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
+
+        return isalpha((unsigned char) *text) && !text[n] && n <= 63;
 }
 
 static unsigned use_flags(const FieldInfo *f) {

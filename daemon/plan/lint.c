@@ -138,6 +138,28 @@ static void lint_aside(Decoder *d, const StepInfo *s) {
         }
 }
 
+static bool is_output_of(const VerbInfo *verb, const char *name) {
+        const char *const *lists[] = {verb->outputs, step_outputs};
+
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                for (const char *const *o = lists[i]; o && *o; o++)
+                        if (streq(*o, name))
+                                return true;
+        return false;
+}
+
+/* What is saved must not stand in the place of what every such step tells. */
+static void lint_save(Decoder *d, const StepInfo *s) {
+        const Node *verb = s->verb ? node_find(s->node, s->verb->spec.name) : NULL;
+        const Node *save = verb && verb->kind == NODE_MAP ? node_find(verb, "save") : NULL;
+
+        for (size_t i = 0; save && save->kind == NODE_MAP && i < save->n_items; i++)
+                if (is_output_of(s->verb, save->items[i]->key))
+                        fault_key(d->faults, save->items[i], "bad-id", "choose another name",
+                                  "'%s' is an output of '%s' already", save->items[i]->key,
+                                  s->verb->spec.name);
+}
+
 static void lint_steps(Decoder *d) {
         for (size_t i = 0; i < d->n_steps; i++) {
                 lint_undo_said(d, &d->steps[i]);
@@ -145,6 +167,7 @@ static void lint_steps(Decoder *d) {
                 lint_crash(d, &d->steps[i]);
                 lint_cwd(d, &d->steps[i]);
                 lint_unused(d, &d->steps[i]);
+                lint_save(d, &d->steps[i]);
                 lint_aside(d, &d->steps[i]);
         }
 }
@@ -208,6 +231,15 @@ static void lint_service(Decoder *d, const Node *n) {
                       by->text);
 }
 
+static void lint_database(Decoder *d, const Node *n) {
+        const Node *password = node_find(n, "password");
+        const char *url = node_find_text(n, "url");
+
+        if (password && url && startswith(url, "sqlite:"))
+                fault_key(d->faults, password, "unused-key", NULL,
+                          "'password' has no meaning for SQLite, which knows none");
+}
+
 static void lint_section(Decoder *d, const char *section, void (*lint)(Decoder *, const Node *)) {
         const Node *n = node_find(d->root, section);
 
@@ -260,6 +292,7 @@ void lint_plan(Decoder *d, const json_t *norm) {
         lint_steps(d);
         lint_inputs(d);
         lint_section(d, "services", lint_service);
+        lint_section(d, "databases", lint_database);
         lint_strategy_names(d);
         lint_window(d, norm);
 }

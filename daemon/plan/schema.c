@@ -7,6 +7,7 @@
 #include "daemon/plan/table.h"
 
 #define ID_PATTERN "^[a-z][a-z0-9_-]{0,62}$"
+#define OUTPUT_PATTERN "^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 #define DURATION_PATTERN "^([0-9]+(d|h|m|s|ms))+$|[$][{]"
 #define SIZE_PATTERN "^(0|[0-9]+[KMGT])$|[$][{]"
 
@@ -70,8 +71,7 @@ static json_t *schema_hooks(const FieldInfo *f) {
 
 static json_t *schema_named(const FieldInfo *f) {
         return json_pack("{s:s, s:o, s:o}", "type", "object", "propertyNames",
-                         streq(f->name, "save") ? schema_type("string")
-                                                : schema_pattern(ID_PATTERN),
+                         schema_pattern(streq(f->name, "save") ? OUTPUT_PATTERN : ID_PATTERN),
                          "additionalProperties", schema_ref("map", f->spec->name));
 }
 
