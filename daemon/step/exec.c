@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/syscall.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 
 #include "daemon/step/capture.h"
@@ -189,7 +189,7 @@ int step_exec(Step *s, const Exec *x, ExecResult *ret, Error *reterr) {
         r = child_start(s, x, &run.child, reterr);
         if (r < 0)
                 return r;
-        run.pidfd = (int) syscall(SYS_pidfd_open, run.child.pid, 0);
+        run.pidfd = pidfd_open(run.child.pid, 0);
         if (run.child.terminal)
                 run.talk = talk_new(s, x->answers, run.child.out, run.child.pid);
         if (run.pidfd < 0 || (run.child.terminal && !run.talk)) {

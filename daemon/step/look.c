@@ -114,9 +114,11 @@ static _Noreturn void helper_main(Step *s, const Check *row, const json_t *check
                            (int) s->compose, "type", error.type, "message", error.message, "hint",
                            error.hint, "found", s->found);
         text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
-        if (text)
-                (void) write_all(answer_fd, text, strlen(text));
-        _exit(text ? EXIT_SUCCESS : EXIT_FAILURE);
+        r = text ? write_all(answer_fd, text, strlen(text)) : -ENOMEM;
+        free(text);
+        json_decref(answer);
+        error_done(&error);
+        _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* ---- the worker's side ---- */

@@ -4,8 +4,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define POLL_MS 50
 #define KILL_MS (5 * 1000)
@@ -65,10 +65,9 @@ int process_from_file(const char *path, Process *ret) {
 
 /* The pidfd is of whoever has the number; that it is the right one is seen after it is held. */
 static bool signal_process(const Process *p, int signal) {
-        _cleanup_close_ int fd = (int) syscall(SYS_pidfd_open, p->pid, 0);
+        _cleanup_close_ int fd = pidfd_open(p->pid, 0);
 
-        return fd >= 0 && process_lives(p) &&
-               syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) >= 0;
+        return fd >= 0 && process_lives(p) && pidfd_send_signal(fd, signal, NULL, 0) >= 0;
 }
 
 int process_wait(Step *s, const Process *p, int64_t ms, Error *reterr) {
