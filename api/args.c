@@ -45,6 +45,16 @@ int args_bytes(const json_t *args, const char *key, int64_t fallback, int64_t *r
         return 0;
 }
 
+int args_share(const json_t *args, const char *key, int64_t *ret, Error *reterr) {
+        const json_t *v = args_get(args, key);
+        int64_t us = 0;
+
+        if (v && (!json_is_string(v) || share_parse(json_string_value(v), &us) < 0))
+                return args_fault(reterr, key, v, "a share of a processor such as 50%");
+        *ret = us;
+        return 0;
+}
+
 static int text_to_int(const char *text, int64_t *ret) {
         char *end = NULL;
         long long n;

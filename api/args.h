@@ -16,6 +16,8 @@ _must_check_ int args_ms(const json_t *args, const char *key, int64_t fallback, 
                          Error *reterr);
 _must_check_ int args_bytes(const json_t *args, const char *key, int64_t fallback, int64_t *ret,
                             Error *reterr);
+/* Microseconds in a second; 0 when it is missing. */
+_must_check_ int args_share(const json_t *args, const char *key, int64_t *ret, Error *reterr);
 _must_check_ int args_int(const json_t *args, const char *key, int64_t fallback, int64_t *ret,
                           Error *reterr);
 /* true/false, or the words yes no true false on off. */

@@ -118,6 +118,16 @@ int size_parse(const char *text, int64_t *ret_bytes) {
         return 0;
 }
 
+int share_parse(const char *text, int64_t *ret_us) {
+        const char *p;
+        int64_t n;
+
+        p = read_digits(text, &n);
+        if (!p || !streq(p, "%") || n == 0)
+                return -EINVAL;
+        return __builtin_mul_overflow(n, 10 * 1000, ret_us) ? -ERANGE : 0;
+}
+
 char *size_format(int64_t bytes) {
         for (size_t i = 0; i < ELEMENTSOF(size_units); i++)
                 if (bytes >= size_units[i].factor)

@@ -19,6 +19,9 @@ _must_check_ char *duration_format(int64_t ms);
 
 /* "5K", "1G" are read with 1024 as base; a bare number is refused except "0". */
 _must_check_ int size_parse(const char *text, int64_t *ret_bytes);
+
+/* "50%" of one processor, "150%" of two: microseconds of it in a second. "0%" is refused. */
+_must_check_ int share_parse(const char *text, int64_t *ret_us);
 _must_check_ char *size_format(int64_t bytes);
 
 int64_t now_wall_ms(void);

@@ -25,7 +25,7 @@ const Option config_options[] = {
          "what other local users may do; default none"},
         {"max-jobs", "N", OPTION_TEXT, AT(max_jobs), true, "jobs that run at once; default 64"},
         {"steps-in", "plain|systemd", OPTION_TEXT, AT(steps_in), true,
-         "how steps are started; default plain"},
+         "how steps are started; default systemd where it runs and updd is root's"},
         {"step-program", "FILE", OPTION_PATH, AT(step_program), true,
          "the step program; default UPDD_STEP, or updd-step of this installation"},
         {"check-state", NULL, OPTION_SWITCH, AT(check_state), false,

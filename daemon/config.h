@@ -17,7 +17,7 @@ typedef struct Config {
         char **origins; /* or NULL */
         char *others;   /* "none" or "view" */
         char *max_jobs;
-        char *steps_in; /* "plain" or "systemd" */
+        char *steps_in; /* "plain", "systemd", or NULL: what the machine has */
         char *step_program;
         bool check_state, help, version;
 } Config;

@@ -10,8 +10,10 @@
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <systemd/sd-login.h>
 
 #include "api/memory.h"
+#include "daemon/bus/bus.h"
 #include "daemon/config.h"
 #include "daemon/engine/engine.h"
 #include "daemon/http/http.h"
@@ -95,12 +97,39 @@ static int make_parent(const char *path, unsigned mode, Error *reterr) {
                      : 0;
 }
 
-static int start_engine(sd_event *event, const Config *config, Engine **ret, Error *reterr) {
+/* As a service of systemd a step would end with the service: then plain is no choice. */
+static bool is_service(void) {
+        _cleanup_free_ char *unit = NULL;
+
+        return sd_pid_get_unit(0, &unit) >= 0 && streq(unit, "updd.service");
+}
+
+/* Steps are units of the machine's systemd when it has one and updd is root's; else processes in
+ * sessions of their own. */
+static int start_bus(sd_event *event, const Config *config, Bus **ret, Error *reterr) {
+        bool plain = streq0(config->steps_in, "plain");
+        int r;
+
+        if (plain && is_service())
+                return error_set(reterr, EINVAL, "bad-config",
+                                 "steps-in: plain is refused under updd.service, whose end would "
+                                 "be the end of the steps");
+        if (plain || (!config->steps_in && (geteuid() != 0 || sd_booted() <= 0)))
+                return 0;
+        r = bus_new(event, ret, reterr);
+        if (r < 0 && !is_service())
+                error_hint(reterr, "with --steps-in plain steps need no systemd");
+        return r;
+}
+
+static int start_engine(sd_event *event, const Config *config, Bus *bus, Engine **ret,
+                        Error *reterr) {
         EngineConfig ec = {
                 .state_dir = config->state_dir,
                 .plan_dirs = (const char *const *) config->plan_dirs,
                 .step_program = config->step_program,
                 .max_jobs = config->max_jobs ? (unsigned) strtoul(config->max_jobs, NULL, 10) : 0,
+                .bus = bus,
         };
         int r;
 
@@ -132,13 +161,16 @@ static int start_http(sd_event *event, Engine *engine, const Config *config, Htt
 
 static int serve(const Config *config, Error *reterr) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(bus_freep) Bus *bus = NULL;
         _cleanup_(http_freep) HttpServer *http = NULL;
         _cleanup_(engine_freep) Engine *engine = NULL;
         int r;
 
         r = set_up_loop(&event, reterr);
         if (r >= 0)
-                r = start_engine(event, config, &engine, reterr);
+                r = start_bus(event, config, &bus, reterr);
+        if (r >= 0)
+                r = start_engine(event, config, bus, &engine, reterr);
         if (r >= 0)
                 r = start_http(event, engine, config, &http, reterr);
         if (r < 0)
@@ -206,11 +238,6 @@ static int run(Config *config) {
         r = executable ? config_complete(config, executable, &error) : error_oom(&error);
         if (r < 0)
                 return fail(&error, r);
-        if (streq0(config->steps_in, "systemd")) {
-                log_error("steps-in: systemd comes with the systemd backend, which this version "
-                          "does not have; use plain");
-                return EXIT_FAILURE;
-        }
         r = config->check_state ? check_state(config, &error) : serve(config, &error);
         return r < 0 ? fail(&error, r) : r;
 }

@@ -35,11 +35,11 @@ static int find_plan(Engine *e, const Call *call, Plan **ret, Error *reterr) {
         return r < 0 ? r : read_document(path, text, size, ret, reterr);
 }
 
-static int refuse_not_carried(const Plan *plan, Error *reterr) {
+static int refuse_not_carried(const Engine *e, const Plan *plan, Error *reterr) {
         json_auto_t *list = NULL;
         int r;
 
-        r = plan_unsupported(plan, &list);
+        r = plan_unsupported(plan, e->bus != NULL, &list);
         if (r < 0)
                 return error_oom(reterr);
         if (json_array_size(list) == 0)
@@ -139,7 +139,7 @@ static int make_def(Batch *b, const Call *call, JobDef **ret, Error *reterr) {
 
         r = find_plan(b->engine, call, &plan, reterr);
         if (r >= 0)
-                r = refuse_not_carried(plan, reterr);
+                r = refuse_not_carried(b->engine, plan, reterr);
         if (r >= 0)
                 r = secrets_known(plan, json_object_get(call->body, "secrets"), reterr);
         if (r >= 0)

@@ -189,6 +189,7 @@ static int copy_config(Engine *e, const EngineConfig *config) {
 
         e->state_dir = realpath(config->state_dir, NULL);
         e->step_program = config->step_program ? strdup(config->step_program) : NULL;
+        e->bus = config->bus;
         e->max_jobs = config->max_jobs > 0 ? config->max_jobs : MAX_JOBS_DEFAULT;
         while (config->plan_dirs && config->plan_dirs[n])
                 n++;

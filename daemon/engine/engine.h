@@ -13,6 +13,8 @@
 
 typedef struct Engine Engine;
 
+typedef struct Bus Bus;
+
 typedef enum Role { ROLE_NONE, ROLE_VIEW, ROLE_OPERATE, ROLE_ADMIN } Role;
 
 typedef struct EngineConfig {
@@ -20,6 +22,7 @@ typedef struct EngineConfig {
         const char *const *plan_dirs; /* NULL-terminated, first wins */
         const char *step_program;
         unsigned max_jobs; /* jobs that run at once; 0 = 64 */
+        Bus *bus;          /* steps run as units of its systemd; NULL: in sessions of their own */
 } EngineConfig;
 
 typedef enum CallKind {

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include "daemon/bus/bus.h"
 #include "daemon/engine/engine.h"
 #include "daemon/engine/turn.h"
 
@@ -43,7 +44,11 @@ typedef struct Watch {
         unsigned question; /* highest question told */
         long progress_at;  /* how far `progress` has been read */
         json_t *secrets;   /* until it is claimed */
-        sd_event_source *pid_source, *progress_source, *timer;
+        json_t *limits;    /* of its unit */
+        int64_t grace_ms;
+        bool unit_gone;    /* its unit was asked for, and nothing of it is left */
+        sd_bus_slot *call; /* a question to systemd that is on its way */
+        sd_event_source *pid_source, *progress_source, *claim_source, *timer;
 } Watch;
 
 /* A job that cannot be carried on: see unread.c. */
@@ -68,6 +73,7 @@ struct Engine {
         char *state_dir, *step_program;
         char **plan_dirs;
         unsigned max_jobs;
+        Bus *bus; /* borrowed; NULL: the plain backend */
         int lock_fd;
         Store *store;
         bool sick;      /* the store failed, and nothing has been written since */
@@ -143,10 +149,27 @@ int refuse_now(const Job *job, const char *verb, Error *reterr);
 _must_check_ int plan_file_find(Engine *e, const char *name, char **ret_path, char **ret_text,
                                 size_t *ret_size, Error *reterr);
 
+/* ---- handover.c ---- */
+/* What both backends hand on: the secrets as a sealed memfd (or /dev/null), and of the daemon's
+ * environment only what a sanitizer or a loader needs; the caller frees each text. */
+#define SPAWN_ENVIRONMENT_MAX 8
+_must_check_ int secrets_fd(const json_t *secrets, int *ret_fd);
+void spawn_environment(char *ret[static SPAWN_ENVIRONMENT_MAX]);
+
 /* ---- spawn.c ---- */
 /* Starts updd-step for the attempt, in a session of its own: it outlives the daemon, whose child it
  * is only so that the pid cannot be taken by another before a pidfd holds it. */
 _must_check_ int step_spawn(const Watch *w, pid_t *ret);
+
+/* ---- units.c ---- */
+/* Starts updd-step as a transient service. How that went is told to watch.c later. */
+_must_check_ int unit_start(Watch *w);
+/* Looks whether the unit of an attempt that nobody has claimed is still to come. */
+void unit_ask(Watch *w);
+/* Kills what is left of an attempt that was claimed and is dead; `unit_gone` says when it is. */
+void unit_end(Watch *w);
+/* Kills one that was withdrawn. */
+void unit_kill(const Watch *w);
 
 /* ---- progress.c ---- */
 /* Read as it grows; where that cannot be heard of (no room for the file, no watches left), it is
@@ -154,6 +177,12 @@ _must_check_ int step_spawn(const Watch *w, pid_t *ret);
 void watch_progress(Watch *w);
 /* Reads on where it stopped. */
 void watch_progress_read(Watch *w);
+
+/* ---- rebuild.c ---- */
+/* What of a task the watch keeps for the unit. */
+void watch_task(Watch *w, const json_t *task);
+/* Writes task.json and reads the secrets anew, as they are now. */
+_must_check_ int watch_rebuild(Watch *w, const Job *job);
 
 /* ---- watch.c ---- */
 void watch_spawn(Engine *e, const Job *job, Effect *effect);
@@ -165,6 +194,11 @@ void watch_look_if_idle(Watch *w);
 void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k);
 Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n);
 void watch_free(Watch *w);
+/* For the backend: look once more (at once, or after a pause), it could not be started, it lives and
+ * does not come to its claim. */
+void watch_look_again(Watch *w, bool later);
+void watch_start_failed(Watch *w, int r, const char *why);
+void watch_unclaimed(Watch *w);
 void watches_end(Engine *e, int64_t job, unsigned step, unsigned n);
 /* Steals data. */
 _must_check_ int fact_add(Engine *e, FactKind kind, int64_t job, unsigned step, unsigned n,

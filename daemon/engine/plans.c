@@ -246,14 +246,15 @@ static int def_for_looking(Plan *plan, JobDef **ret) {
         return job_def_new(plan, inputs, ret, NULL);
 }
 
-static int describe(Plan *plan, const char *path, const char *text, const json_t *faults,
-                    json_t **ret) {
+static int describe(const Engine *e, Plan *plan, const char *path, const char *text,
+                    const json_t *faults, json_t **ret) {
         _cleanup_(job_def_unrefp) JobDef *def = NULL;
         static const char *const sections[] = {"title", "about", "inputs", "secrets"};
         json_auto_t *view = NULL, *unsupported = NULL;
         const char *name = args_text(plan->norm, "plan", "");
 
-        if (def_for_looking(plan, &def) < 0 || plan_unsupported(plan, &unsupported) < 0)
+        if (def_for_looking(plan, &def) < 0 ||
+            plan_unsupported(plan, e->bus != NULL, &unsupported) < 0)
                 return -ENOMEM;
         view = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:O*, s:O*}", "plan", name,
                          "target", args_text(plan->norm, "target", name), "file", path, "sha256",
@@ -290,7 +291,7 @@ int engine_plan(Engine *e, const char *name, json_t **ret, Error *reterr) {
                 error_detail(reterr, "faults", json_incref(faults));
                 return r;
         }
-        return describe(plan, path, text, faults, ret) < 0 ? error_oom(reterr) : 0;
+        return describe(e, plan, path, text, faults, ret) < 0 ? error_oom(reterr) : 0;
 }
 
 int engine_check(Engine *e, const char *file, const char *text, size_t size, json_t **ret,
@@ -300,7 +301,7 @@ int engine_check(Engine *e, const char *file, const char *text, size_t size, jso
 
         if (plan_parse(file ? file : "document", text, size, &plan, &faults) < 0 && !faults)
                 return error_oom(reterr);
-        if (!faults || (plan && plan_unsupported(plan, &unsupported) < 0))
+        if (!faults || (plan && plan_unsupported(plan, e->bus != NULL, &unsupported) < 0))
                 return error_oom(reterr);
         if (!unsupported)
                 unsupported = json_array();

@@ -416,6 +416,30 @@ static int64_t nested_length(const json_t *ops, int64_t each) {
         return own ? sum : each;
 }
 
+/* Numbers, as systemd.resource-control(5) has them. */
+static int limits_read(const json_t *limits, json_t *task, int64_t *ret_log, Error *reterr) {
+        int64_t memory = 0, io = 0, tasks = 0, cpu_us = 0;
+        int r;
+
+        r = args_bytes(limits, "log", LOG_BYTES, ret_log, reterr);
+        if (r >= 0)
+                r = args_bytes(limits, "memory", 0, &memory, reterr);
+        if (r >= 0)
+                r = args_bytes(limits, "io", 0, &io, reterr);
+        if (r >= 0)
+                r = args_int(limits, "tasks", 0, &tasks, reterr);
+        if (r >= 0)
+                r = args_share(limits, "cpu", &cpu_us, reterr);
+        if (r < 0)
+                return r;
+        return json_put(task, "limits",
+                        json_pack("{s:I, s:I, s:I, s:I}", "memory", (json_int_t) memory, "io",
+                                  (json_int_t) io, "tasks", (json_int_t) tasks, "cpu_us",
+                                  (json_int_t) cpu_us)) < 0
+                       ? error_oom(reterr)
+                       : 0;
+}
+
 static int limits_build(const Builder *b, unsigned idx, json_t *task, Error *reterr) {
         const StepDef *def = &b->job->def->steps[idx];
         const json_t *timeout = job_def_inherited(b->job->def, idx, "timeout");
@@ -433,7 +457,7 @@ static int limits_build(const Builder *b, unsigned idx, json_t *task, Error *ret
         if (r >= 0 && limits) {
                 r = plan_expand(limits, b->scope, &expanded_limits, reterr);
                 if (r >= 0)
-                        r = args_bytes(expanded_limits, "log", LOG_BYTES, &log, reterr);
+                        r = limits_read(expanded_limits, task, &log, reterr);
         }
         if (r < 0)
                 return r;
@@ -441,8 +465,6 @@ static int limits_build(const Builder *b, unsigned idx, json_t *task, Error *ret
         (void) json_put(task, "timeout_ms", json_integer(timeout_ms));
         (void) json_put(task, "grace_ms", json_integer(GRACE_MS));
         (void) json_put(task, "log_bytes", json_integer(log));
-        if (expanded_limits)
-                (void) json_object_set(task, "limits", expanded_limits);
         return 0;
 }
 

@@ -42,12 +42,15 @@ void watch_free(Watch *w) {
                 return;
         sd_event_source_disable_unref(w->pid_source);
         sd_event_source_disable_unref(w->progress_source);
+        sd_event_source_disable_unref(w->claim_source);
         sd_event_source_disable_unref(w->timer);
+        sd_bus_slot_unref(w->call);
         if (w->pidfd >= 0)
                 (void) close(w->pidfd);
         if (w->dirfd >= 0)
                 (void) close(w->dirfd);
         json_decref(w->secrets);
+        json_decref(w->limits);
         free(w->dir);
         free(w);
 }
@@ -154,14 +157,16 @@ static int watch_withdraw(Watch *w) {
 
         if (r < 0 && (r == -EEXIST || !claim_is_ours(w)))
                 return r;
-        if (w->pid > 0)
+        if (w->engine->bus)
+                unit_kill(w);
+        else if (w->pid > 0)
                 (void) kill(w->pid, SIGKILL);
         watch_ended_so(w, withdrawn_result(w));
         return 0;
 }
 
 /* It lives and has not claimed in all this time: it does not come to its work any more. */
-static void watch_unclaimed(Watch *w) {
+void watch_unclaimed(Watch *w) {
         json_auto_t *claim = NULL;
 
         w->timer = sd_event_source_disable_unref(w->timer);
@@ -196,6 +201,10 @@ static void watch_wait(Watch *w) {
         int64_t left = w->started + ATTEMPT_UNCLAIMED_MS - now_mono_us() / 1000;
 
         look_again(w, w->progress_source ? MAX(left, 1) : LOOK_LATER_MS);
+}
+
+void watch_look_again(Watch *w, bool later) {
+        look_again(w, later ? LOOK_LATER_MS : 1);
 }
 
 static int on_exit_of(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -276,6 +285,10 @@ static void withdraw_or_look_again(Watch *w) {
 static void look_at_unclaimed(Watch *w) {
         int r;
 
+        if (w->engine->bus && !w->unit_gone) {
+                unit_ask(w);
+                return;
+        }
         if (w->stop_wanted || w->spawns >= SPAWNS_MAX ||
             (!w->unprepared && now_mono_us() / 1000 - w->started > ATTEMPT_UNCLAIMED_MS)) {
                 withdraw_or_look_again(w);
@@ -333,6 +346,10 @@ static void look_at_claim(Watch *w) {
         }
         if (r >= 0 && claimant_lives(w, claim))
                 return;
+        if (w->engine->bus && !w->unit_gone) {
+                unit_end(w);
+                return;
+        }
         /* Claimed and dead: decided only when none of its processes is left. */
         if (attempt_error_passes(r) || tree_signal_marked(w->id, SIGKILL) != 0) {
                 look_again(w, attempt_error_passes(r) ? LOOK_LATER_MS : LOOK_AGAIN_MS);
@@ -349,7 +366,7 @@ static void watch_look(Watch *w) {
         int r;
 
         w->timer = sd_event_source_disable_unref(w->timer);
-        if (w->told || w->pid_source)
+        if (w->told || w->pid_source || w->call)
                 return;
         r = w->dirfd < 0 ? watch_open(w) : 0;
         if (r >= 0)
@@ -373,20 +390,29 @@ static void watch_look(Watch *w) {
                 look_at_claim(w);
 }
 
+/* ---- its folder ---- */
+
+/* systemd starts it, so its pid is heard of by its claim. */
+static int on_claim(sd_event_source *source, const struct inotify_event *event, void *userdata) {
+        Watch *w = userdata;
+
+        if (event->len == 0 || !streq(event->name, "claim"))
+                return 0;
+        w->claim_source = sd_event_source_disable_unref(w->claim_source);
+        if (!w->call)
+                watch_look(w);
+        return 0;
+}
+
+static void watch_claim(Watch *w) {
+        if (w->engine->bus && faccessat(w->dirfd, "claim", F_OK, 0) < 0)
+                (void) sd_event_add_inotify(w->engine->event, &w->claim_source, w->dir, IN_CREATE,
+                                            on_claim, w);
+}
+
 /* ---- the start ---- */
 
-static void watch_start(Watch *w) {
-        pid_t pid = 0;
-        int r;
-
-        w->spawns++;
-        r = step_spawn(w, &pid);
-        if (r >= 0)
-                r = watch_pid(w, pid, true);
-        if (r >= 0) {
-                watch_wait(w);
-                return;
-        }
+void watch_start_failed(Watch *w, int r, const char *why) {
         /* Too many processes, descriptors or pages there are for a while. */
         if (attempt_error_passes(r) && !w->stop_wanted) {
                 w->spawns--;
@@ -394,12 +420,35 @@ static void watch_start(Watch *w) {
         }
         if (w->trouble != r)
                 log_job_warning(w->job, NULL, "cannot start updd-step%s: %s",
-                                attempt_error_passes(r) ? ", trying again" : "", strerror(-r));
+                                attempt_error_passes(r) ? ", trying again" : "", why);
         w->trouble = r;
         if (w->spawns >= SPAWNS_MAX)
                 withdraw_or_look_again(w);
         else
                 look_again(w, LOOK_LATER_MS);
+}
+
+static int spawn(Watch *w) {
+        pid_t pid = 0;
+        int r;
+
+        if (w->engine->bus)
+                return unit_start(w);
+        r = step_spawn(w, &pid);
+        if (r >= 0)
+                r = watch_pid(w, pid, true);
+        if (r >= 0)
+                watch_wait(w);
+        return r;
+}
+
+static void watch_start(Watch *w) {
+        int r;
+
+        w->spawns++;
+        r = spawn(w);
+        if (r < 0)
+                watch_start_failed(w, r, strerror(-r));
 }
 
 static Watch *watch_new(Engine *e, const Job *job, unsigned step) {
@@ -443,8 +492,10 @@ static void watch_broken(Watch *w, int r) {
 static int watch_open(Watch *w) {
         int r = attempt_open(w->dir, true, &w->dirfd);
 
-        if (r >= 0)
+        if (r >= 0) {
                 watch_progress(w);
+                watch_claim(w);
+        }
         return r;
 }
 
@@ -457,6 +508,7 @@ void watch_spawn(Engine *e, const Job *job, Effect *effect) {
                 return;
         }
         w->secrets = TAKE(effect->secrets);
+        watch_task(w, effect->task);
         r = watch_open(w);
         if (r >= 0)
                 r = attempt_task_write(w->dirfd, effect->task);
@@ -472,35 +524,10 @@ void watch_spawn(Engine *e, const Job *job, Effect *effect) {
                 watch_broken(w, r);
 }
 
-/* What a spawn that never happened, or never claimed, needs once more. */
-static int rebuild(Engine *e, const Job *job, Watch *w) {
-        Turn t = {.state_dir = e->state_dir};
-        json_auto_t *task = NULL, *missing = NULL, *names = json_array(), *secrets = NULL;
-        const char *name;
-        json_t *value;
-        int r;
-
-        r = task_build(&t, job, w->step, (Direction) job->steps[w->step].direction, &task, NULL);
-        if (r >= 0)
-                r = secrets_resolve(&t, job, task, &secrets, &missing, NULL);
-        if (r < 0)
-                return r;
-        json_decref(w->secrets);
-        w->secrets = TAKE(secrets);
-        json_object_foreach (w->secrets, name, value) {
-                (void) json_array_append_new(names, json_string(name));
-        }
-        (void) json_object_set(task, "secrets", names);
-        value = json_array_get(json_object_get(job->steps[w->step].more, "pending"), 0);
-        if (value)
-                (void) json_object_set(task, "event", value);
-        return attempt_task_write(w->dirfd, task);
-}
-
 /* Makes up for a start that failed, or that a former daemon did not come to. */
 static int watch_prepare(Watch *w) {
         Slot *slot = slot_find(w->engine, w->job);
-        int r = slot ? rebuild(w->engine, slot->job, w) : -ENOENT;
+        int r = slot ? watch_rebuild(w, slot->job) : -ENOENT;
 
         if (r < 0)
                 return r;

@@ -142,6 +142,16 @@ static void decode_size(Decoder *d, Scope sc, const FieldInfo *f, const Node *n,
                 take_text(d, n, ret);
 }
 
+static void decode_share(Decoder *d, Scope sc, const FieldInfo *f, const Node *n, Pair *ret) {
+        int r = decode_template(d, sc, f, n);
+        int64_t us;
+
+        if (r == 0 && share_parse(n->text, &us) < 0)
+                bad_quantity(d, f, n, "write per cent of one processor: 50%, 200%");
+        else if (r >= 0)
+                take_text(d, n, ret);
+}
+
 static int read_int(const char *text, json_int_t *ret) {
         char *end = NULL;
 
@@ -304,6 +314,7 @@ const DecodeFunc decode_funcs[_FIELD_TYPE_MAX] = {
         [TYPE_PATHS] = decode_paths,
         [TYPE_DURATION] = decode_duration,
         [TYPE_SIZE] = decode_size,
+        [TYPE_SHARE] = decode_share,
         [TYPE_INT] = decode_int,
         [TYPE_BOOL] = decode_bool,
         [TYPE_ENUM] = decode_enum,

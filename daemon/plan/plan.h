@@ -50,9 +50,9 @@ DEFINE_CLEANUP(Plan *, plan_unref)
  * bool inputs as JSON ints and bools, all others as text. */
 _must_check_ int plan_inputs(const Plan *plan, const json_t *given, json_t **ret, Error *reterr);
 
-/* What this build cannot carry out yet: array of {"path","what","message"}. Empty: all of it can
- * be started. */
-_must_check_ int plan_unsupported(const Plan *plan, json_t **ret);
+/* What cannot be carried out, by this build or, without `units` (steps are units of systemd), here:
+ * array of {"path","what","message"}. Empty: all of it can be started. */
+_must_check_ int plan_unsupported(const Plan *plan, bool units, json_t **ret);
 
 typedef enum VerbClass {
         VERB_ACTION,

@@ -119,6 +119,7 @@ static json_t *schema_value(const FieldInfo *f) {
         case TYPE_DURATION: return schema_pattern(DURATION_PATTERN);
         case TYPE_SIZE:
                 return schema_either(json_pack("{s:i}", "const", 0), schema_pattern(SIZE_PATTERN));
+        case TYPE_SHARE: return schema_pattern("^[1-9][0-9]*%$|[$][{]");
         case TYPE_INT: return schema_int(f);
         case TYPE_EXITS: return schema_one_or_list(schema_int(f));
         case TYPE_STATUS: return schema_one_or_list(schema_text());

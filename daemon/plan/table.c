@@ -9,6 +9,7 @@ const TypeInfo field_types[_FIELD_TYPE_MAX] = {
         [TYPE_PATHS] = {"paths", "a path, a glob or a list of them"},
         [TYPE_DURATION] = {"duration", "a duration such as 500ms, 5s, 10m, 2h, 1d or 1h30m"},
         [TYPE_SIZE] = {"size", "a size such as 64K, 10M or 1G"},
+        [TYPE_SHARE] = {"share", "a share of a processor such as 50%"},
         [TYPE_INT] = {"int", "a whole number"},
         [TYPE_BOOL] = {"bool", "yes or no"},
         [TYPE_ENUM] = {"word", "one of its words"},

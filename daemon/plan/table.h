@@ -15,6 +15,7 @@ typedef enum FieldType {
         TYPE_PATHS, /* globs; one or a list */
         TYPE_DURATION,
         TYPE_SIZE,
+        TYPE_SHARE,
         TYPE_INT,
         TYPE_BOOL,
         TYPE_ENUM,

@@ -16,7 +16,7 @@ const Spec limits_spec = {
         "limits",
         "What a step may use",
         FIELDS({"memory", TYPE_SIZE, 0, NULL, "Memory"},
-               {"cpu", TYPE_TEXT, 0, NULL, "Processor time, such as 50%"},
+               {"cpu", TYPE_SHARE, 0, NULL, "Processor time; 100% is one processor"},
                {"tasks", TYPE_INT, 0, NULL, "Processes and threads"},
                {"io", TYPE_SIZE, 0, NULL, "Bytes read and written in a second"},
                {"log", TYPE_SIZE, 0, "64M",

@@ -6,6 +6,7 @@
 typedef struct Walk {
         json_t *list;
         char path[2048];
+        bool units;
         int r;
 } Walk;
 
@@ -37,9 +38,11 @@ static void judge_limits(Walk *w, const json_t *o) {
         static const char *const keys[] = {"memory", "cpu", "tasks", "io"};
         const json_t *limits = json_object_get(o, "limits");
 
-        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+        for (size_t i = 0; !w->units && i < ELEMENTSOF(keys); i++)
                 if (json_object_get(limits, keys[i])) {
-                        note(w, "limits", "limits other than 'log' come with the systemd backend");
+                        note(w, "limits",
+                             "limits other than 'log' are held by systemd, and steps do not run in "
+                             "it");
                         return;
                 }
 }
@@ -117,9 +120,9 @@ static void judge_sections(Walk *w, const json_t *norm) {
         judge_limits(w, norm);
 }
 
-int plan_unsupported(const Plan *plan, json_t **ret) {
+int plan_unsupported(const Plan *plan, bool units, json_t **ret) {
         json_auto_t *list = json_array();
-        Walk w = {.list = list};
+        Walk w = {.list = list, .units = units};
 
         if (!list)
                 return -ENOMEM;

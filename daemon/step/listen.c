@@ -18,6 +18,7 @@ void listener_done(Listener *l) {
         masks_done(&l->masks);
         mask_stream_done(&l->stream);
         logfile_done(&l->log);
+        journal_done(&l->journal);
         result_done(&l->result);
         free(l->line);
         free(l->unwritten);
@@ -37,6 +38,7 @@ int listener_open(Listener *l, int dirfd, const json_t *task, const json_t *secr
         r = result_init(&l->result, task);
         if (r < 0)
                 return r;
+        journal_take(&l->journal);
         l->progress_fd = openat(dirfd, "progress", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (l->progress_fd < 0)
                 return -errno;
@@ -150,8 +152,11 @@ static void log_bytes(Listener *l, const char *data, size_t size, bool final) {
         _cleanup_free_ char *out = NULL;
         size_t out_size = 0;
 
-        if (mask_stream_feed(&l->stream, &l->masks, data, size, final, &out, &out_size) >= 0 && out)
+        if (mask_stream_feed(&l->stream, &l->masks, data, size, final, &out, &out_size) >= 0 &&
+            out) {
                 logfile_write(&l->log, out, out_size);
+                journal_write(&l->journal, out, out_size);
+        }
 }
 
 void listener_log(Listener *l, const char *text) {

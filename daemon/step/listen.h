@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/step/journal.h"
 #include "daemon/step/logfile.h"
 #include "daemon/step/mask.h"
 #include "daemon/step/result.h"
@@ -14,6 +15,7 @@ typedef struct Listener {
         Masks masks;
         MaskStream stream;
         LogFile log;
+        Journal journal;
         Result result;
         char *line; /* what has come of the worker's next message */
         size_t line_size;
@@ -26,6 +28,7 @@ typedef struct Listener {
         ((Listener){.output_fd = -EBADF,                                                           \
                     .control_fd = -EBADF,                                                          \
                     .progress_fd = -EBADF,                                                         \
+                    .journal = JOURNAL_INIT,                                                       \
                     .log = LOGFILE_INIT})
 
 void listener_done(Listener *l);

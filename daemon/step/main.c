@@ -63,12 +63,12 @@ static void close_inherited(int keep) {
         (void) close_range(keep >= 3 ? (unsigned) keep + 1 : 3, ~0U, 0);
 }
 
-/* Standard input and output are nothing's from here on; standard error stays for what cannot be
- * told in the folder. */
-static int close_standard(int secrets_fd) {
+/* Standard input is nothing's from here on; standard error stays for what cannot be told in the
+ * folder, and standard output may lead to the journal. */
+static int close_input(int secrets_fd) {
         _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+        if (null < 0 || dup2(null, STDIN_FILENO) < 0)
                 return -errno;
         if (secrets_fd > STDERR_FILENO)
                 (void) close(secrets_fd);
@@ -105,7 +105,7 @@ static int read_inputs(const Options *o, int dirfd, json_t **ret_task, json_t **
                         return r;
         } else
                 secrets = json_object();
-        r = close_standard(o->secrets_fd);
+        r = close_input(o->secrets_fd);
         if (r < 0)
                 return error_set(reterr, -r, "internal", "/dev/null cannot be opened: %s",
                                  strerror(-r));

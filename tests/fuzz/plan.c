@@ -114,7 +114,7 @@ static void hold_plan(const Plan *plan) {
         _cleanup_error_ Error error = ERROR_INIT;
 
         hold_canonical(plan);
-        PROMISED(plan_unsupported(plan, &unsupported) == 0 && json_is_array(unsupported));
+        PROMISED(plan_unsupported(plan, false, &unsupported) == 0 && json_is_array(unsupported));
         try_steps(json_object_get(plan->norm, "steps"));
         (void) !plan_inputs(plan, NULL, &some, NULL);
         if (plan_inputs(plan, given, &inputs, &error) < 0)

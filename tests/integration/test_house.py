@@ -23,12 +23,13 @@ ROOMS = {
     "daemon/state": {"api"},
     "daemon/attempt": {"api"},
     "daemon/store": {"api", "daemon/state"},
-    "daemon/engine": {"api", "daemon/store", "daemon/plan", "daemon/state", "daemon/attempt",
+    "daemon/bus": {"api"},
+    "daemon/engine": {"api", "daemon/bus", "daemon/store", "daemon/plan", "daemon/state", "daemon/attempt",
                       "daemon/log.h"},
     "daemon/report": {"api"},
     "daemon/http": {"api", "daemon/engine", "daemon/report", "daemon/log.h"},
     "daemon/step": {"api", "daemon/attempt", "daemon/plan"},
-    "daemon": {"api", "daemon/http", "daemon/engine"},
+    "daemon": {"api", "daemon/http", "daemon/engine", "daemon/bus"},
     "tests": {"api", "client", "daemon"},
 }
 # Libraries that only some rooms may know.
@@ -37,6 +38,7 @@ ONLY = {
     "microhttpd.h": {"daemon/http", "tests"},
     "curl/curl.h": {"client", "daemon/step", "tests"},
     "archive.h": {"daemon/step", "tests"},
+    "systemd/sd-bus.h": {"daemon/bus", "tests"},
     "yaml.h": {"daemon/plan", "daemon", "daemon/http", "tests"},  # http: openapi, when building
 }
 # Headers and functions of the outside world, which plan and state never see.

@@ -365,9 +365,9 @@ static void what_comes_later_is_told_before_a_start(void **state) {
         static const char *const expected[] = {"postgresql", "stores",  "kube", "window", "helm",
                                                "reboot",     "buckets", "mail", "limits", "notice"};
 
-        assert_int_equal(plan_unsupported(plain, &none), 0);
+        assert_int_equal(plan_unsupported(plain, false, &none), 0);
         assert_int_equal(json_array_size(none), 0);
-        assert_int_equal(plan_unsupported(whole, &some), 0);
+        assert_int_equal(plan_unsupported(whole, false, &some), 0);
         for (size_t i = 0; i < ELEMENTSOF(expected); i++) {
                 bool found = false;
                 json_t *o;
