@@ -32,7 +32,7 @@ def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets
           power_cut=False):
     """All rules. `words` of a Tiny, the `plan` as a dict, and the folder `place` in which its steps
     run, where there are such; `acknowledged`: see acknowledged_is_there()."""
-    now, events = updd.job(job), updd.events(job)
+    now, events = at_one_moment(updd, job)
     journal_is_whole(now, events)
     states_are_legal(now, events)
     repeats_have_a_reason(events)
@@ -51,6 +51,14 @@ def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets
         for secret in secrets:
             assert not updd.leaks(secret), f"it is kept in {updd.leaks(secret)}"
     return now, events
+
+
+def at_one_moment(updd, job):
+    """A job and its journal, with nothing told in between: hooks and the like go on after its end."""
+    while True:
+        now, events = updd.job(job), updd.events(job)
+        if now["version"] == updd.job(job)["version"]:
+            return now, events
 
 
 def settled(now):
