@@ -38,7 +38,15 @@ void listener_wake(Listener *l) {
         (void) sd_event_source_set_enabled(l->again, SD_EVENT_ONESHOT);
 }
 
+static unsigned connections(const Listener *l) {
+        const union MHD_DaemonInfo *info =
+                MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+        return info ? info->num_connections : 0;
+}
+
 static void listener_run(Listener *l) {
+        unsigned before = connections(l);
         MHD_UNSIGNED_LONG_LONG timeout;
 
         if (MHD_run(l->daemon) != MHD_YES)
@@ -50,6 +58,11 @@ static void listener_run(Listener *l) {
                 listener_wake(l);
         else
                 arm_timer(l, timeout);
+        /* MHD that has run out of descriptors or connections takes its listening socket out of the
+         * set, and puts it back in the turn after the one that freed some: nothing else calls for
+         * that turn. */
+        if (connections(l) < before)
+                listener_wake(l);
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
