@@ -50,6 +50,8 @@ int listener_open(Listener *l, int dirfd, const json_t *task, const json_t *secr
 /* A question that is not told is never answered: what has no room stays until it has. What was
  * written of it before stands in the file, so only the rest follows. */
 bool listener_catch_up(Listener *l) {
+        bool room = logfile_catch_up(&l->log);
+
         while (l->unwritten_size > 0) {
                 ssize_t n = write(l->progress_fd, l->unwritten, l->unwritten_size);
 
@@ -60,7 +62,7 @@ bool listener_catch_up(Listener *l) {
                 l->unwritten_size -= (size_t) n;
                 memmove(l->unwritten, l->unwritten + n, l->unwritten_size);
         }
-        return true;
+        return room;
 }
 
 static void add_progress(Listener *l, const char *line) {

@@ -35,7 +35,7 @@ void listener_done(Listener *l);
 /* Opens the attempt's files. `task` is borrowed for the Listener's life. */
 _must_check_ int listener_open(Listener *l, int dirfd, const json_t *task, const json_t *secrets);
 
-/* Writes the progress that had no room yet. False: there is still none. */
+/* Writes the progress and the log that had no room yet. False: there is still none. */
 bool listener_catch_up(Listener *l);
 
 /* Takes in what there is on the worker's socket. */

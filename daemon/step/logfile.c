@@ -42,11 +42,61 @@ static void remember(LogFile *log, const char *data, size_t size) {
         log->total += size;
 }
 
-static void write_head(LogFile *log, const char *data, size_t size) {
-        if (write_all(log->fd, data, size) < 0)
-                log->lost += size;
-        else
-                log->written += size;
+/* As much as there is room for; gives how much that was. */
+static size_t write_some(LogFile *log, const char *data, size_t size) {
+        size_t done = 0;
+
+        while (done < size) {
+                ssize_t n = write(log->fd, data + done, size - done);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        break;
+                done += (size_t) n;
+        }
+        log->written += done;
+        return done;
+}
+
+static bool say_gap(LogFile *log) {
+        _cleanup_free_ char *line = NULL;
+
+        if (log->gap == 0)
+                return true;
+        line = strf("\n[updd: %llu bytes of output were lost here: there was no room]\n",
+                    (unsigned long long) log->gap);
+        if (!line || write_some(log, line, strlen(line)) == 0)
+                return false;
+        log->gap = 0;
+        return true;
+}
+
+bool logfile_catch_up(LogFile *log) {
+        if (log->waiting == 0 || log->fd < 0)
+                return true;
+        if (!say_gap(log))
+                return false;
+        while (log->waiting > 0) {
+                size_t at = (size_t) ((log->total - log->waiting) % LOG_RECENT);
+                size_t size = MIN(log->waiting, LOG_RECENT - at);
+                size_t n = write_some(log, log->recent + at, size);
+
+                log->waiting -= n;
+                if (n < size)
+                        return false;
+        }
+        return true;
+}
+
+/* The newest `size` bytes have no room; what is pushed out of the ring is lost. */
+static void keep_waiting(LogFile *log, size_t size) {
+        uint64_t all = log->waiting + (uint64_t) size;
+        uint64_t over = all > LOG_RECENT ? all - LOG_RECENT : 0;
+
+        log->waiting = (size_t) (all - over);
+        log->lost += over;
+        log->gap += over;
 }
 
 static void write_tail(LogFile *log, const char *data, size_t size) {
@@ -62,13 +112,25 @@ static void write_tail(LogFile *log, const char *data, size_t size) {
 void logfile_write(LogFile *log, const char *data, size_t size) {
         size_t head = 0;
 
+        bool room = logfile_catch_up(log);
+
         if (size == 0)
                 return;
         remember(log, data, size);
+        if (!room) {
+                keep_waiting(log, size);
+                return;
+        }
         if (log->tail.fd < 0 && log->written < log->half)
                 head = (size_t) MIN((uint64_t) size, log->half - log->written);
-        if (head > 0)
-                write_head(log, data, head);
+        if (head > 0) {
+                size_t n = write_some(log, data, head);
+
+                if (n < head) {
+                        keep_waiting(log, size - n);
+                        return;
+                }
+        }
         if (size > head)
                 write_tail(log, data + head, size - head);
 }
@@ -81,6 +143,10 @@ static void join_tail(LogFile *log) {
 }
 
 void logfile_finish(LogFile *log) {
+        if (!logfile_catch_up(log)) {
+                log->lost += log->waiting;
+                log->waiting = 0;
+        }
         if (log->tail.fd >= 0)
                 join_tail(log);
         if (log->fd >= 0) {

@@ -2,8 +2,9 @@
 /*
  * The attempt's log, bounded: the first half of the limit goes into `log` as it comes; from then on
  * the newest half stands in `log.tail`, and at the end it is joined to `log` with a line that says
- * how many bytes were dropped between. A disk that is full loses log lines, never the
- * attempt. What comes in is masked already.
+ * how many bytes were dropped between. What a full disk has no room for waits in memory, LOG_RECENT
+ * of it, and follows when there is room; what was lost is said where it was. The attempt goes on
+ * meanwhile. What comes in is masked already.
  */
 #pragma once
 
@@ -19,12 +20,16 @@ typedef struct LogFile {
         LogTail tail;     /* once there is one, it counts what is lost */
         char *recent;     /* the newest bytes, for tail and hints; a ring of LOG_RECENT */
         uint64_t total;
+        size_t waiting; /* how many of the newest bytes are not in `log` yet: it had no room */
+        uint64_t gap;   /* bytes before them that are lost, and are not told of yet */
 } LogFile;
 
 #define LOGFILE_INIT ((LogFile){.fd = -EBADF, .tail = LOGTAIL_INIT})
 
 _must_check_ int logfile_open(LogFile *log, int dirfd, uint64_t limit);
 void logfile_write(LogFile *log, const char *data, size_t size);
+/* Writes what had no room yet. False: there is still none. */
+bool logfile_catch_up(LogFile *log);
 /* Joins the halves. The log is closed afterwards. */
 void logfile_finish(LogFile *log);
 void logfile_done(LogFile *log);

@@ -246,6 +246,23 @@ def test_a_full_disk_refuses_changes_serves_reads_and_loses_nothing(small, tiny)
     small.invariants(job)
 
 
+def test_what_a_step_says_while_the_disk_is_full_stands_in_its_log_when_there_is_room(small, tiny):
+    job = small.begin(tiny.plan(tiny.act(
+        "a", "echo before; touch began; while ! test -e full; do sleep 0.05; done; "
+        "for i in $(seq 1000); do echo line $i; done; touch said; "
+        "while ! test -e go; do sleep 0.05; done; echo after")))
+    small.until(lambda: tiny.exists("began"), 20, "never began")
+    fill(small.home)
+    tiny.touch("full")
+    small.until(lambda: tiny.exists("said"), 20, "it said nothing")
+    time.sleep(0.3)
+    (small.home / "filler").unlink()
+    tiny.touch("go")
+    small.wait_for(job, "succeeded", timeout=40)
+    told = small.log(job, "a").split("\n")
+    assert told == ["before", *(f"line {i}" for i in range(1, 1001)), "after", ""], told[:20]
+
+
 def test_what_could_never_be_found_again_is_not_acknowledged(updd, tiny):
     job = updd.begin(tiny.plan(tiny.gate()))
     updd.wait_open(job, "gate")
