@@ -99,9 +99,10 @@ static void allow(int ruleset, const char *path, uint64_t access) {
         (void) close(rule.parent_fd);
 }
 
-/* The fuzzer's folders stand on its command line, or are where it was started. */
+/* The fuzzer's folders stand on its command line, or are where it was started; there the coverage of a
+ * replay is written, too. */
 static void allow_fuzzer(int ruleset, int argc, char **argv) {
-        if (argc > 1)
+        if (argc > 1 || getenv("LLVM_PROFILE_FILE"))
                 allow(ruleset, ".", LIST | CHANGE);
         for (int i = 1; i < argc; i++)
                 if (argv[i][0] != '-')

@@ -7,6 +7,7 @@
 
 #include "api/args.h"
 #include "daemon/log.h"
+#include "daemon/report/report.h"
 
 #define TURNS_MAX 200
 #define SICK_TURNS_MAX 3
@@ -194,6 +195,21 @@ static void look_at_job(Daemon *d, int64_t job) {
         }
 }
 
+static void look_at_report(Daemon *d, int64_t job) {
+        _cleanup_(report_freep) Report *report = NULL;
+        _cleanup_free_ char *html = NULL, *markdown = NULL;
+        int r = engine_report_new(d->engine, job, &report, NULL);
+
+        while (r >= 0 && (r = engine_report_read(report, NULL)) > 0)
+                ;
+        if (r < 0)
+                return;
+        PROMISED(json_is_object(engine_report_json(report)));
+        PROMISED(report_markdown(engine_report_json(report), &markdown) == 0);
+        PROMISED(report_html(engine_report_json(report), &html) == 0);
+        PROMISED(!strstr(html, "<script"));
+}
+
 static void look_at_pages(Daemon *d) {
         static const JobsQuery queries[] = {{.limit = 1},
                                             {.limit = 200},
@@ -216,8 +232,10 @@ void daemon_look(Daemon *d) {
         int64_t found;
 
         look_at_pages(d);
-        for (int64_t job = 0; job <= STATE_JOBS + 1; job++)
+        for (int64_t job = 0; job <= STATE_JOBS + 1; job++) {
                 look_at_job(d, job);
+                look_at_report(d, job);
+        }
         PROMISED(engine_health(d->engine, &health) == 0);
         (void) !engine_tokens(d->engine, &tokens, NULL);
         (void) engine_token_role(d->engine, "updd_nobody", &name);

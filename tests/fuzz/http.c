@@ -15,6 +15,7 @@
 
 #define ANSWER_MAX (4U * 1024 * 1024)
 #define TURNS_MAX 4000
+#define PAUSE_US 2000 /* a long report rests between its pages */
 
 typedef struct Server {
         Daemon daemon;
@@ -100,9 +101,9 @@ static bool client_send(int fd, const uint8_t **data, size_t *size) {
         return *size > 0;
 }
 
-/* Turns the server once. False when nothing was to do. */
+/* Turns the server once. False when nothing was to do for a moment. */
 static bool server_turn(void) {
-        bool busy = sd_event_run(server.daemon.event, 0) > 0;
+        bool busy = sd_event_run(server.daemon.event, PAUSE_US) > 0;
 
         if (engine_has_work(server.daemon.engine)) {
                 engine_turn(server.daemon.engine);
