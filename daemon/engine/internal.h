@@ -175,6 +175,7 @@ void unit_kill(const Watch *w);
 /* Read as it grows; where that cannot be heard of (no room for the file, no watches left), it is
  * looked at again and again. */
 void watch_progress(Watch *w);
+void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k);
 /* Reads on where it stopped. */
 void watch_progress_read(Watch *w);
 
@@ -191,7 +192,6 @@ void watch_make_up(Watch *w, const StepState *s);
 void watch_stop(Engine *e, int64_t job, unsigned step);
 /* Where no timer could be set. */
 void watch_look_if_idle(Watch *w);
-void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k);
 Watch *watch_find(Engine *e, int64_t job, unsigned step, unsigned n);
 void watch_free(Watch *w);
 /* For the backend: look once more (at once, or after a pause), it could not be started, it lives and

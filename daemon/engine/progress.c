@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What an attempt tells while it runs: its questions, and that it goes on. */
+/* What an attempt tells while it runs: its questions, and that it goes on; and the answers to it. */
 #include <fcntl.h>
 #include <sys/inotify.h>
 
 #include "api/args.h"
 #include "api/memory.h"
+#include "daemon/attempt/attempt.h"
 #include "daemon/engine/internal.h"
+#include "daemon/log.h"
 
 #define PROGRESS_MAX (1024 * 1024)
 
@@ -71,4 +73,17 @@ void watch_progress(Watch *w) {
                 (void) sd_event_add_inotify(w->engine->event, &w->progress_source, path, IN_MODIFY,
                                             on_progress, w);
         watch_progress_read(w);
+}
+
+void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k) {
+        for (unsigned i = 0; i < e->n_watches; i++) {
+                Watch *w = e->watches[i];
+                int r;
+
+                if (w->job != job || w->step != step || w->dirfd < 0)
+                        continue;
+                r = attempt_answer_deliver(w->dirfd, k);
+                if (r < 0)
+                        log_job_warning(job, NULL, "cannot deliver an answer: %s", strerror(-r));
+        }
 }

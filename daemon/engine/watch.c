@@ -587,16 +587,3 @@ void watch_stop(Engine *e, int64_t job, unsigned step) {
                         (void) pidfd_send_signal(w->pidfd, SIGTERM, NULL, 0);
         }
 }
-
-void watch_deliver(Engine *e, int64_t job, unsigned step, unsigned k) {
-        for (unsigned i = 0; i < e->n_watches; i++) {
-                Watch *w = e->watches[i];
-                int r;
-
-                if (w->job != job || w->step != step || w->dirfd < 0)
-                        continue;
-                r = attempt_answer_deliver(w->dirfd, k);
-                if (r < 0)
-                        log_job_warning(job, NULL, "cannot deliver an answer: %s", strerror(-r));
-        }
-}
