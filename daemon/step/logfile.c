@@ -114,7 +114,7 @@ void logfile_write(LogFile *log, const char *data, size_t size) {
 
         bool room = logfile_catch_up(log);
 
-        if (size == 0)
+        if (size == 0 || !log->recent)
                 return;
         remember(log, data, size);
         if (!room) {
