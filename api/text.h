@@ -48,5 +48,10 @@ _must_check_ char *utf8_clean(const char *text, size_t size);
 /* Is all of it UTF-8 without NUL? */
 bool utf8_is_text(const char *text, size_t size);
 
+/* A file's name may be any bytes. As a text it stands in JSON, and comes back as it was: what is no
+ * UTF-8 is written as characters that nobody uses. Callers free. */
+_must_check_ char *name_to_text(const char *name);
+_must_check_ char *name_from_text(const char *text);
+
 /* The boot id of this boot (random(4), /proc/sys/kernel/random/boot_id) as 32 hex digits. */
 int boot_id_read(char ret[static ID128_TEXT_MAX]);

@@ -59,3 +59,58 @@ char *utf8_clean(const char *text, size_t size) {
         *to = '\0';
         return out;
 }
+
+/* ---- names ---- */
+
+/* U+10FF80 to U+10FFFF, which nobody uses, stand for the bytes 80 to FF. */
+#define ESCAPE_SIZE 4
+
+static bool is_escape(const char *p, size_t left) {
+        return left >= ESCAPE_SIZE && memcmp(p, "\xf4\x8f", 2) == 0 &&
+               ((unsigned char) p[2] & 0xfe) == 0xbe && ((unsigned char) p[3] & 0xc0) == 0x80;
+}
+
+static size_t put_escape(char *to, unsigned char byte) {
+        const char escape[ESCAPE_SIZE] = {'\xf4', '\x8f', (char) (byte < 0xc0 ? 0xbe : 0xbf),
+                                          (char) (0x80 | (byte & 0x3f))};
+
+        memcpy(to, escape, ESCAPE_SIZE);
+        return ESCAPE_SIZE;
+}
+
+char *name_to_text(const char *name) {
+        size_t size = strlen(name), n;
+        char *out = malloc(size * ESCAPE_SIZE + 1), *to = out;
+
+        for (size_t i = 0; out && i < size; i += n) {
+                n = utf8_length((const unsigned char *) name + i, size - i);
+                if (n > 0 && !is_escape(name + i, size - i)) {
+                        memcpy(to, name + i, n);
+                        to += n;
+                        continue;
+                }
+                n = 1;
+                to += put_escape(to, (unsigned char) name[i]);
+        }
+        if (out)
+                *to = '\0';
+        return out;
+}
+
+char *name_from_text(const char *text) {
+        char *out = strdup(text), *to = out;
+        size_t left = strlen(text);
+
+        while (out && left > 0) {
+                size_t n = is_escape(text, left) ? ESCAPE_SIZE : 1;
+
+                *to++ = n == 1 ? *text
+                               : (char) (0x80 | ((unsigned char) text[2] & 1) << 6 |
+                                         ((unsigned char) text[3] & 0x3f));
+                text += n;
+                left -= n;
+        }
+        if (out)
+                *to = '\0';
+        return out;
+}

@@ -95,7 +95,8 @@ int archive_read_through(Step *s, const char *file, bool want_names, ArchiveSum 
                 if (r < 0)
                         return r;
                 sum.entries++;
-                if (want_names && json_put(sum.names, archive_entry_pathname(e), json_true()) < 0)
+                if (want_names && json_object_set_new_nocheck(sum.names, archive_entry_pathname(e),
+                                                              json_true()) < 0)
                         return error_oom(reterr);
         }
         if (r < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Writing .tar.zst: see daemon/step/archives.h. */
+#include "api/text.h"
 #include "daemon/step/archives.h"
 #include "daemon/step/archives_digest.h"
 
@@ -160,7 +161,8 @@ static int pack_all(Pack *p, const json_t *paths, Error *reterr) {
         size_t i;
 
         json_array_foreach (paths, i, one) {
-                _cleanup_free_ char *path = archive_way(json_string_value(one));
+                _cleanup_free_ char *name = name_from_text(json_string_value(one));
+                _cleanup_free_ char *path = name ? archive_way(name) : NULL;
                 int r;
 
                 if (!path)

@@ -5,6 +5,11 @@
 
 #include <glob.h>
 
+/* As it is, text or not: the record takes care of that. */
+static json_t *name_json(const char *name) {
+        return json_string_nocheck(name);
+}
+
 static const char *type_of(mode_t mode) {
         if (S_ISREG(mode))
                 return "file";
@@ -26,11 +31,11 @@ static int state_of(const char *path, json_t **ret, Error *reterr) {
         }
         if (S_ISLNK(st.st_mode) && link_read(path, &target) < 0)
                 return error_set(reterr, EIO, "read-failed", "Cannot read the symlink %s", path);
-        *ret = json_pack("{ss si si si sI sI ss*}", "type", type_of(st.st_mode), "mode",
+        *ret = json_pack("{ss si si si sI sI so*}", "type", type_of(st.st_mode), "mode",
                          (int) (st.st_mode & 07777), "uid", (int) st.st_uid, "gid", (int) st.st_gid,
                          "mtime_ns",
                          (json_int_t) st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec, "size",
-                         (json_int_t) st.st_size, "target", target);
+                         (json_int_t) st.st_size, "target", target ? name_json(target) : NULL);
         return *ret ? 0 : error_oom(reterr);
 }
 
@@ -97,8 +102,8 @@ int keep_path(Step *s, const char *path, Error *reterr) {
                         return r;
         }
         return step_undo_note(s,
-                              json_pack("{ss ss sO ss*}", "undo", "path", "path", path, "state",
-                                        state, "kept", name),
+                              json_pack("{ss so sO ss*}", "undo", "path", "path", name_json(path),
+                                        "state", state, "kept", name),
                               reterr);
 }
 
@@ -116,7 +121,8 @@ int keep_makes(Step *s, const char *path, const char *sha256, Error *reterr) {
                         return 0;
         }
         return step_undo_note(
-                s, json_pack("{ss ss ss}", "undo", "makes", "path", path, "sha256", sha256),
+                s,
+                json_pack("{ss so ss}", "undo", "makes", "path", name_json(path), "sha256", sha256),
                 reterr);
 }
 
@@ -129,7 +135,8 @@ static int make_folder(Step *s, const char *dir, Error *reterr) {
                                            : error_set(reterr, ENOTDIR, "not-a-folder",
                                                        "%s is in the way: it is no folder", dir);
         if (!keep_find(s, "parent", dir)) {
-                r = step_undo_note(s, json_pack("{ss ss}", "undo", "parent", "path", dir), reterr);
+                r = step_undo_note(
+                        s, json_pack("{ss so}", "undo", "parent", "path", name_json(dir)), reterr);
                 if (r < 0)
                         return r;
         }
@@ -170,8 +177,8 @@ int keep_move(Step *s, const char *path, const char *from, Error *reterr) {
                 return r;
         if (!keep_find(s, "moved", path)) {
                 r = step_undo_note(s,
-                                   json_pack("{ss ss ss ss}", "undo", "moved", "path", path, "kept",
-                                             name, "from", from),
+                                   json_pack("{ss so ss ss}", "undo", "moved", "path",
+                                             name_json(path), "kept", name, "from", from),
                                    reterr);
                 if (r < 0)
                         return r;
@@ -182,7 +189,8 @@ int keep_move(Step *s, const char *path, const char *from, Error *reterr) {
 }
 
 static int paths_add(json_t *list, const char *path, const char *word) {
-        return json_array_append_new(list, json_pack("{ss ss}", "path", path, "from", word));
+        return json_array_append_new(list,
+                                     json_pack("{so ss}", "path", name_json(path), "from", word));
 }
 
 static void globfreep(glob_t *g) {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "api/text.h"
 #include "daemon/step/worker.h"
 
 #define RECORD_MAX (256U * 1024 * 1024)
@@ -16,6 +17,31 @@ static int record_fault(Error *reterr, const char *path, int r) {
                          strerror(-r));
 }
 
+/* A copy in which each text is what `convert` makes of it; keys stay. In memory names are as the
+ * file system has them, in the record they are text. */
+static json_t *converted(const json_t *value, char *(*convert)(const char *text)) {
+        json_auto_t *out = NULL;
+        const char *key;
+        json_t *item;
+        size_t i;
+
+        if (json_is_string(value)) {
+                _cleanup_free_ char *text = convert(json_string_value(value));
+
+                return text ? json_string_nocheck(text) : NULL;
+        }
+        if (!json_is_object(value) && !json_is_array(value))
+                return json_deep_copy(value);
+        out = json_is_object(value) ? json_object() : json_array();
+        json_object_foreach ((json_t *) value, key, item)
+                if (json_object_set_new(out, key, converted(item, convert)) < 0)
+                        return NULL;
+        json_array_foreach ((json_t *) value, i, item)
+                if (json_array_append_new(out, converted(item, convert)) < 0)
+                        return NULL;
+        return TAKE(out);
+}
+
 /* Parses whole lines; `*ret_whole` is how many bytes they take. */
 static int record_parse(const char *text, size_t size, json_t **ret, size_t *ret_whole) {
         json_auto_t *entries = json_array();
@@ -23,14 +49,14 @@ static int record_parse(const char *text, size_t size, json_t **ret, size_t *ret
 
         while (at < size) {
                 const char *end = memchr(text + at, '\n', size - at);
-                json_t *entry;
+                json_auto_t *entry = NULL;
 
                 if (!end)
                         break;
                 entry = json_loadb(text + at, (size_t) (end - text) - at, 0, NULL);
                 if (!entry)
                         return -EBADMSG;
-                if (json_array_append_new(entries, entry) < 0)
+                if (json_array_append_new(entries, converted(entry, name_from_text)) < 0)
                         return -ENOMEM;
                 at = (size_t) (end - text) + 1;
         }
@@ -70,50 +96,65 @@ static int sync_folder(const char *path) {
         return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-static int record_append(Step *s, const char *path, const json_t *entry) {
-        json_auto_t *masked = masks_json(&s->masks, entry), *entries = NULL;
-        _cleanup_free_ char *text = masked ? json_dumps(masked, JSON_COMPACT) : NULL;
-        _cleanup_free_ char *line = text ? strf("%s\n", text) : NULL;
+/* After the whole lines that are there; what a crash has torn goes. */
+static int line_append(Step *s, const char *path, const char *line, size_t size) {
         _cleanup_close_ int fd = -EBADF;
-        size_t whole;
-        int r;
+        int r = record_open(step_record_dir(s), path, &fd);
 
-        if (!line)
-                return -ENOMEM;
-        r = record_load(path, &entries, &whole);
         if (r < 0)
                 return r;
-        r = record_open(step_record_dir(s), path, &fd);
-        if (r < 0)
-                return r;
-        if (ftruncate(fd, (off_t) whole) < 0)
+        if (ftruncate(fd, (off_t) s->undo_size) < 0)
                 return -errno;
-        r = write_all(fd, line, strlen(line));
+        r = write_all(fd, line, size);
         if (r < 0)
                 return r;
         if (fsync(fd) < 0)
                 return -errno;
-        return whole == 0 ? sync_folder(step_record_dir(s)) : 0;
+        return s->undo_size == 0 ? sync_folder(step_record_dir(s)) : 0;
+}
+
+static void record_forget(Step *s) {
+        json_decref(s->undo);
+        s->undo = NULL;
+}
+
+static int record_append(Step *s, const char *path, const json_t *entry) {
+        json_auto_t *text = converted(entry, name_to_text);
+        json_auto_t *masked = text ? masks_json(&s->masks, text) : NULL;
+        _cleanup_free_ char *dumped = masked ? json_dumps(masked, JSON_COMPACT) : NULL;
+        _cleanup_free_ char *line = dumped ? strf("%s\n", dumped) : NULL;
+        size_t size = line ? strlen(line) : 0;
+        int r;
+
+        if (!line)
+                return -ENOMEM;
+        r = line_append(s, path, line, size);
+        if (r >= 0)
+                r = json_array_append_new(s->undo, converted(masked, name_from_text)) < 0 ? -ENOMEM
+                                                                                          : 0;
+        if (r < 0)
+                record_forget(s); /* how much of it is there is for the file to say */
+        else
+                s->undo_size += size;
+        return r;
 }
 
 int step_undo_note(Step *s, json_t *entry, Error *reterr) {
         json_auto_t *owned = entry;
-        _cleanup_free_ char *path = path_join(step_record_dir(s), "undo");
+        const json_t *entries;
         int r;
 
-        if (!owned || !path)
+        if (!owned)
                 return error_oom(reterr);
-        r = record_append(s, path, owned);
+        r = step_undo_entries(s, &entries, reterr);
         if (r < 0)
-                return record_fault(reterr, path, r);
-        json_decref(s->undo);
-        s->undo = NULL;
-        return 0;
+                return r;
+        r = record_append(s, s->undo_of, owned);
+        return r < 0 ? record_fault(reterr, s->undo_of, r) : 0;
 }
 
 int step_undo_entries(Step *s, const json_t **ret, Error *reterr) {
         _cleanup_free_ char *path = path_join(step_record_dir(s), "undo");
-        size_t whole;
         int r;
 
         if (!path)
@@ -121,10 +162,10 @@ int step_undo_entries(Step *s, const json_t **ret, Error *reterr) {
         if (!s->undo || !streq0(s->undo_of, path)) {
                 json_auto_t *entries = NULL;
 
-                r = record_load(path, &entries, &whole);
+                r = record_load(path, &entries, &s->undo_size);
                 if (r < 0)
                         return record_fault(reterr, path, r);
-                json_decref(s->undo);
+                record_forget(s);
                 s->undo = TAKE(entries);
                 free(s->undo_of);
                 s->undo_of = TAKE(path);

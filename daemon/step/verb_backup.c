@@ -6,6 +6,7 @@
  * never this job's own. A rerun makes a new set: what an interrupted attempt has finished may be
  * older than what the steps in between have done.
  */
+#include "api/text.h"
 #include "daemon/step/archives.h"
 #include "daemon/step/backup.h"
 #include "daemon/step/backup_keep.h"
@@ -179,12 +180,13 @@ static int add_files(Set *b, Error *reterr) {
                 return r;
         json_array_foreach (found, i, one) {
                 const char *path = args_text(one, "path", "");
-                _cleanup_free_ char *way = archive_way(path);
+                _cleanup_free_ char *way = archive_way(path), *text = NULL;
 
                 step_log(b->step, "Packing %s", path);
                 /* As it is in the archive, so that restoring can tell whether the way has changed.
                  */
-                if (json_array_append_new(paths, json_string(way ? way : path)) < 0)
+                text = name_to_text(way ? way : path);
+                if (!text || json_array_append_new(paths, json_string(text)) < 0)
                         return error_oom(reterr);
         }
         return add_archive(b, "files", "files", paths, json_object(), reterr);

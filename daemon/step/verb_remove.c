@@ -3,6 +3,7 @@
  * remove {paths}: files, symlinks (never what they point at) and folders with all in them. Nothing
  * is deleted while the job may go back: it is moved into the record, by a rename where it can be.
  */
+#include "api/text.h"
 #include "daemon/step/keep.h"
 
 #include <sys/stat.h>
@@ -32,6 +33,12 @@ static int remove_one(Step *s, const char *path, const char *word, Error *reterr
         return keep_move(s, path, word, reterr);
 }
 
+static int tell_path(Step *s, const char *path) {
+        _cleanup_free_ char *text = utf8_clean(path, strlen(path));
+
+        return step_output(s, "path", text ? json_string(text) : NULL);
+}
+
 static int remove_run(Step *s, const json_t *args, Error *reterr) {
         json_auto_t *paths = NULL;
         const json_t *one;
@@ -45,7 +52,7 @@ static int remove_run(Step *s, const json_t *args, Error *reterr) {
                         return error_set(reterr, ECANCELED, "stopped", "Stopped");
                 r = remove_one(s, args_text(one, "path", ""), args_text(one, "from", ""), reterr);
                 if (r >= 0 && i == 0)
-                        r = step_output(s, "path", json_string(args_text(one, "path", "")));
+                        r = tell_path(s, args_text(one, "path", ""));
                 if (r < 0)
                         return r;
         }

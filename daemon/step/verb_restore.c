@@ -6,6 +6,7 @@
  * counted afterwards; of files exactly the archived paths come back, and what is new beside them
  * stays and is named in the log. It may be repeated after a crash at any point.
  */
+#include "api/text.h"
 #include "daemon/step/archives.h"
 #include "daemon/step/backup_keep.h"
 #include "daemon/step/files.h"
@@ -174,8 +175,8 @@ static int ways_check(const json_t *part, const char *place, Error *reterr) {
         if (!streq(place, "/"))
                 return 0;
         json_array_foreach (json_object_get(part, "paths"), i, one) {
-                const char *path = json_string_value(one);
-                _cleanup_free_ char *now = archive_way(path);
+                _cleanup_free_ char *path = name_from_text(json_string_value(one));
+                _cleanup_free_ char *now = path ? archive_way(path) : NULL;
                 int r;
 
                 if (!now || streq(now, path))

@@ -5,6 +5,7 @@
  * bytes of `to`. `test` judges the new state before `reload` makes it take effect; when it says no,
  * what stood there stands there again before anybody has seen the new.
  */
+#include "api/text.h"
 #include "daemon/step/files.h"
 #include "daemon/step/keep.h"
 
@@ -67,8 +68,10 @@ static int tell_old(Step *s, const char *path, Error *reterr) {
         _cleanup_free_ char *copy = NULL;
         int r;
 
-        if (target || !name)
-                return step_output(s, "old", json_string(target ? target : ""));
+        if (target || !name) {
+                copy = utf8_clean(target ? target : "", target ? strlen(target) : 0);
+                return step_output(s, "old", copy ? json_string(copy) : NULL);
+        }
         r = step_kept_dir(s, &kept, reterr);
         if (r < 0)
                 return r;

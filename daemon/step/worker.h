@@ -28,6 +28,7 @@ struct Step {
         Masks masks;
         json_t *undo; /* entries of the record at `undo_of`; cache */
         char *undo_of;
+        size_t undo_size; /* bytes of the record's whole lines */
         char *kept;
         bool looking;           /* checks_look(): nothing is recorded or logged */
         int64_t check_until_us; /* a check's own time limit (monotonic), or 0 */

@@ -203,6 +203,28 @@ static void what_is_no_utf8_is_replaced(void **state) {
         }
 }
 
+static void assert_comes_back(const char *name) {
+        _cleanup_free_ char *text = name_to_text(name), *back = NULL;
+
+        assert_true(utf8_is_text(text, strlen(text)));
+        back = name_from_text(text);
+        assert_string_equal(back, name);
+}
+
+/* Every byte beside every other, and what looks as if it had been converted already. */
+static void a_name_that_is_no_text_comes_back_as_it_was(void **state) {
+        _cleanup_free_ char *twice = name_to_text("caf\xe9 \xf4\x8f\xbf\xa9");
+        _cleanup_free_ char *same = name_to_text("plain \xc3\xa9");
+
+        for (unsigned a = 1; a < 256; a++)
+                for (unsigned b = 1; b < 256; b++)
+                        assert_comes_back((const char[]){(char) a, (char) b, 'x', (char) a, '\0'});
+        assert_comes_back("\xf4\x8f\xbe\x80\xf4\x8f\xbf\xbf\xf4\x8f\xbf");
+        assert_comes_back(twice);
+        assert_comes_back("");
+        assert_string_equal(same, "plain \xc3\xa9");
+}
+
 static void a_capture_keeps_both_ends(void **state) {
         for (size_t piece = 1; piece < 40; piece++) {
                 _cleanup_(capture_done) Capture c;
@@ -259,6 +281,7 @@ int main(void) {
                 FOLDER_TEST(the_tail_outlives_the_ring_of_recent_bytes),
                 FOLDER_TEST(an_empty_log_has_an_empty_tail),
                 cmocka_unit_test(what_is_no_utf8_is_replaced),
+                cmocka_unit_test(a_name_that_is_no_text_comes_back_as_it_was),
                 cmocka_unit_test(a_capture_keeps_both_ends),
                 cmocka_unit_test(a_capture_that_fits_is_whole),
                 cmocka_unit_test(a_capture_drops_the_secrets_that_its_cut_tears),
