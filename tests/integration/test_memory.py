@@ -11,6 +11,7 @@ import http.client
 import json
 import mmap
 import os
+import pathlib
 import random
 import struct
 import subprocess
@@ -22,7 +23,9 @@ import pytest
 import rules
 from daemon import BUILD, Daemon
 
-LIBRARY = BUILD / "tests/preload/alloc.so"
+# A sanitizer brings an allocator of its own: beside such a build, one without it is named.
+PLAIN = pathlib.Path(os.environ.get("UPDD_PLAIN_BUILD") or BUILD)
+LIBRARY = PLAIN / "tests/preload/alloc.so"
 ARMED, COUNT, FAIL_AT, LASTING, FAILED, LIVE = range(6)  # the Control of alloc.c
 SAMPLE = 40
 SEED = int(os.environ.get("UPDD_MEMORY_SEED", "1"))
@@ -33,8 +36,8 @@ LEAKED_READING, LEAKED_WRITING = 2, 12
 
 
 def is_sanitized():
-    linked = subprocess.run(["ldd", str(BUILD / "daemon/updd")], capture_output=True, text=True)
-    return "libasan" in linked.stdout or b"__asan_init" in (BUILD / "daemon/updd").read_bytes()
+    linked = subprocess.run(["ldd", str(PLAIN / "daemon/updd")], capture_output=True, text=True)
+    return "libasan" in linked.stdout or b"__asan_init" in (PLAIN / "daemon/updd").read_bytes()
 
 
 class Control:
@@ -56,6 +59,8 @@ class Forgetful(Daemon):
 
     def __init__(self, home):
         super().__init__(home)
+        self.program = PLAIN / "daemon/updd"
+        self.step_program = PLAIN / "daemon/step/updd-step"
         self.control = Control(self.home / "control")
 
     def start(self, **environment):
@@ -86,7 +91,7 @@ def plan(tmp_path):
 @pytest.fixture
 def forgetful(built, tmp_path):
     if is_sanitized():
-        pytest.skip("a sanitizer brings its own allocator; the plain build runs this")
+        pytest.skip("a sanitizer brings its own allocator: name a build without in UPDD_PLAIN_BUILD")
     d = Forgetful(tmp_path / "updd")
     try:
         yield d.start()
