@@ -201,6 +201,9 @@ static void put_state(const Screen *s, const json_t *job) {
             get_bool(job, "dry_run") ? " (dry run)" : "", get_int(progress, "done"),
             get_int(progress, "total"), when);
         put(s, PLAIN, "%s%s\n", span ? ", " : "", span ? span : "");
+        if (get_int(job, "after") > 0)
+                put(s, WARN, "  %-10s the finalise steps of job %" PRId64 ", on the same target\n",
+                    "waits for", get_int(job, "after"));
 }
 
 static void put_way_back(const Screen *s, const json_t *job) {

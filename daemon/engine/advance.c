@@ -108,6 +108,8 @@ int job_advance(Turn *t, Job *job, Error *reterr) {
         if (r >= 0)
                 reserve_settle(t, job);
         if (r >= 0)
+                images_settle(t, job);
+        if (r >= 0)
                 r = hooks_advance(t, job, reterr);
         if (r >= 0)
                 retire(t, job);

@@ -229,6 +229,7 @@ static void steps_compare(Replan *p) {
                 if (job_def_find(p->from, p->to->steps[i].id) >= 0)
                         continue;
                 if (streq(p->to->steps[i].id, STEP_RELEASE) ||
+                    streq(p->to->steps[i].id, STEP_IMAGES) ||
                     (p->to->steps[i].phase == PHASE_CHECKS && same_checks(p)))
                         continue;
                 (void) json_array_append_new(p->added, json_string(p->to->steps[i].id));

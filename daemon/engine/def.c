@@ -110,6 +110,43 @@ static int add_release(JobDef *def) {
                         PHASE_HOOK);
 }
 
+static bool stops_something(const json_t *value) {
+        const char *key;
+        json_t *item;
+        size_t i;
+
+        if (streq(args_text(value, "verb", ""), "stop"))
+                return true;
+        json_array_foreach ((json_t *) value, i, item)
+                if (stops_something(item))
+                        return true;
+        json_object_foreach ((json_t *) value, key, item)
+                if (stops_something(item))
+                        return true;
+        return false;
+}
+
+/* A stop keeps images wherever it stands, in an undo too. */
+static bool stops_containers(const json_t *norm) {
+        const char *name;
+        json_t *service;
+
+        json_object_foreach (json_object_get(norm, "services"), name, service)
+                if (json_object_get(service, "compose"))
+                        return stops_something(norm);
+        return false;
+}
+
+static int add_images(JobDef *def) {
+        if (!stops_containers(def->plan->norm))
+                return 0;
+        return add_made(def, strdup(STEP_IMAGES),
+                        json_pack("{s:s, s:s, s:s, s:{s:b}}", "id", STEP_IMAGES, "verb", "release",
+                                  "title", "Gives back the images kept for the way back", "args",
+                                  "images", 1),
+                        PHASE_HOOK);
+}
+
 /* The document that is read again has its keys sorted, and steps must then have the same numbers.
  */
 static json_t *sorted_keys(const JobDef *def, const char *section) {
@@ -219,6 +256,8 @@ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr) {
                 r = add_hooks(def);
         if (r >= 0)
                 r = add_release(def);
+        if (r >= 0)
+                r = add_images(def);
         if (r >= 0)
                 r = expand_titles(def);
         if (r < 0)

@@ -5,8 +5,9 @@
  *
  * Steps stand in this order: "@checks" (if the plan has checks, or steps that keep something for
  * the way back), the plan's steps with members right behind their group, finalise steps,
- * "@then.<strategy>" for each strategy with `then`, "@hook.<event>.<i>" for each hook, and
- * "@release", which gives back what was reserved for the way back.
+ * "@then.<strategy>" for each strategy with `then`, "@hook.<event>.<i>" for each hook, "@release",
+ * which gives back the space that was reserved for the way back, and "@images" (if the plan stops
+ * containers), which gives back the images that were kept for it.
  */
 #pragma once
 
@@ -14,6 +15,7 @@
 
 #define STEP_CHECKS "@checks"
 #define STEP_RELEASE "@release"
+#define STEP_IMAGES "@images"
 #define WAY_BACK_CHECK "way-back" /* its name, and what `--override` calls it */
 
 typedef enum Phase {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of what was reserved for the way back (daemon/step/reserve.h): whatever the job's end,
+ * The end of what was reserved and kept for the way back (daemon/step/reserve.h, images.h). Images
+ * go with "@images" once the way back is closed. Of the space, whatever the job's end,
  * the part in the state folder goes with the commit, and "@release" removes what stands elsewhere,
  * where only updd-step may write. A full disk takes its spare part earlier, so that the daemon can
  * write down what it decides and begin the attempts that go back.
@@ -38,6 +39,17 @@ void reserve_settle(Turn *t, Job *job) {
         if (is_outside(s))
                 job_step_note(job, (unsigned) release, "pending",
                               json_pack("[{s:s}]", "type", "release"));
+}
+
+void images_settle(Turn *t, Job *job) {
+        int idx = job_def_find(job->def, STEP_IMAGES);
+
+        if (idx < 0 || job->dry_run || !job_state_is_end(job->state) || job->way_back_open ||
+            job->finalising || job->started == 0 ||
+            json_object_get(job->steps[idx].more, "settled"))
+                return;
+        job_step_note(job, (unsigned) idx, "settled", json_true());
+        job_step_note(job, (unsigned) idx, "pending", json_pack("[{s:s}]", "type", "release"));
 }
 
 static void remove_reserve(const char *state_dir, int64_t job) {

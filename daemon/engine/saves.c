@@ -28,6 +28,7 @@ static const Saver savers[] = {
         {"switch", {"path"}},
         {"fetch", {"url", "to", "unpack"}},
         {"git", {"dir"}},
+        {"compose", {"project", "args"}},
 };
 
 typedef struct Walk {
@@ -36,9 +37,20 @@ typedef struct Walk {
         unsigned steps;
 } Walk;
 
+/* New images beside those that the way back may need. */
+static bool makes_images(const json_t *args) {
+        const char *first = json_string_value(json_array_get(json_object_get(args, "args"), 0));
+
+        return streq0(first, "pull") || streq0(first, "build");
+}
+
 static const Saver *saver_of(const json_t *norm) {
+        const char *verb = args_text(norm, "verb", "");
+
+        if (streq(verb, "compose") && !makes_images(json_object_get(norm, "args")))
+                return NULL;
         for (size_t i = 0; i < ELEMENTSOF(savers); i++)
-                if (streq0(args_text(norm, "verb", NULL), savers[i].verb))
+                if (streq(verb, savers[i].verb))
                         return &savers[i];
         return NULL;
 }

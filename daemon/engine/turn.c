@@ -72,15 +72,25 @@ static unsigned count_running(const Engine *e) {
         return n;
 }
 
+/* As this batch has it, else as it is. NULL: nobody knows it. */
+static const Job *job_seen(const Batch *b, int64_t id) {
+        const Slot *slot = slot_find(b->engine, id);
+
+        for (unsigned i = 0; i < b->n_jobs; i++)
+                if (b->jobs[i]->id == id)
+                        return b->jobs[i];
+        return slot ? slot->job : NULL;
+}
+
 /* A job that waits for the finalise steps of its target's former job. */
 static void clear_after(Batch *b, Job *job) {
         int64_t id = json_integer_value(json_object_get(job->facts, "after"));
-        Slot *slot;
+        const Job *former;
 
         if (id == 0)
                 return;
-        slot = slot_find(b->engine, id);
-        if (!slot || !slot->job->finalising)
+        former = job_seen(b, id);
+        if (!former || !former->finalising)
                 job_fact(job, "after", NULL);
 }
 

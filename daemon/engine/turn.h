@@ -156,6 +156,8 @@ void hook_ended(Job *job, unsigned idx, bool ok, const char *why);
 /* ---- reserve.c ---- */
 /* A job that has ended needs nothing reserved any more. */
 void reserve_settle(Turn *t, Job *job);
+/* One whose way back is closed needs no former images any more. */
+void images_settle(Turn *t, Job *job);
 
 /* ---- view.c ---- */
 _must_check_ int job_view(const Turn *t, const Job *job, json_t **ret);

@@ -171,7 +171,7 @@ static json_t *head_view(const Job *job) {
 }
 
 int job_view(const Turn *t, const Job *job, json_t **ret) {
-        static const char *const facts[] = {"labels", "overrides", "strategy", "decided"};
+        static const char *const facts[] = {"labels", "overrides", "strategy", "decided", "after"};
         json_auto_t *view = head_view(job);
         json_t *failure, *back, *strategies = NULL, *actions;
 

@@ -2,8 +2,10 @@
 /* What each verb keeps, looked at as the verb itself will: see daemon/step/estimate.h. */
 #include "daemon/step/backup.h"
 #include "daemon/step/estimate.h"
+#include "daemon/step/images.h"
 #include "daemon/step/measure.h"
 #include "daemon/step/place.h"
+#include "daemon/step/project.h"
 #include "daemon/step/sqlite.h"
 #include "daemon/step/worker.h"
 
@@ -130,6 +132,60 @@ static int fetch_size(Estimate *e, const json_t *save, const json_t *args, Error
 static int git_size(Estimate *e, const json_t *save, const json_t *args, Error *reterr) {
         return error_set(reterr, ENODATA, "unknown",
                          "git keeps what it needs in its own repository");
+}
+
+/* ---- images ---- */
+
+/* Is this service named behind `pull` or `build`? All are when none is. */
+static bool is_asked_for(const json_t *words, const char *service) {
+        bool any = false;
+        const json_t *word;
+        size_t i;
+
+        json_array_foreach ((json_t *) words, i, word) {
+                const char *text = json_string_value(word);
+
+                if (i == 0 || !text || text[0] == '-')
+                        continue;
+                if (streq(text, service))
+                        return true;
+                any = true;
+        }
+        return !any;
+}
+
+/* What runs keeps its images, so those that take their place need room beside them: as much, as far
+ * as can be told. */
+static int compose_size(Estimate *e, const json_t *save, const json_t *args, Error *reterr) {
+        json_auto_t *def = json_pack("{s:O?}", "compose", json_object_get(args, "project"));
+        json_auto_t *containers = NULL, *some = json_array();
+        _cleanup_(project_freep) Project *p = NULL;
+        _cleanup_free_ char *folder = NULL;
+        json_t *container;
+        int64_t bytes = 0;
+        size_t i;
+        int r;
+
+        if (!def || !some)
+                return error_oom(reterr);
+        r = project_open(estimate_step(e), &(Service){.def = def}, &p, reterr);
+        if (r >= 0)
+                r = images_folder(&p->docker, &folder, reterr);
+        if (r < 0 || !folder)
+                return r;
+        r = project_containers(p, &containers, reterr);
+        json_array_foreach (containers, i, container)
+                if (is_asked_for(json_object_get(args, "args"), project_service_of(container)) &&
+                    json_array_append(some, container) < 0)
+                        return error_oom(reterr);
+        if (r >= 0)
+                r = images_size(&p->docker, some, &bytes, reterr);
+        if (r < 0)
+                return r;
+        if (bytes == 0)
+                return error_set(reterr, ENODATA, "unknown",
+                                 "nothing runs by whose images the new ones could be measured");
+        return estimate_add(e, folder, SHARE_KEEP, bytes, 0, reterr);
 }
 
 /* ---- backups ---- */
@@ -273,9 +329,10 @@ static const struct {
         const char *verb;
         SaveFunc func;
 } saves[] = {
-        {"append", write_size}, {"backup", backup_size},     {"copy", copy_size},
-        {"fetch", fetch_size},  {"git", git_size},           {"remove", remove_size},
-        {"write", write_size},  {"snapshot", snapshot_size}, {"switch", switch_size},
+        {"append", write_size},  {"backup", backup_size}, {"compose", compose_size},
+        {"copy", copy_size},     {"fetch", fetch_size},   {"git", git_size},
+        {"remove", remove_size}, {"write", write_size},   {"snapshot", snapshot_size},
+        {"switch", switch_size},
 };
 
 /* The folder that the step's own relative paths begin at. NULL: it has none. */
@@ -304,8 +361,8 @@ int estimate_save(Estimate *e, const json_t *save, Error *reterr) {
 
         if (r < 0)
                 return r;
-        overlay = json_pack("{s:s*}", "cwd", cwd);
-        if (!overlay)
+        overlay = outer ? json_copy((json_t *) outer) : json_object();
+        if (!overlay || (cwd && json_put(overlay, "cwd", json_string(cwd)) < 0))
                 return error_oom(reterr);
         estimate_step(e)->overlay = overlay;
         r = -ENOSYS;

@@ -3,6 +3,7 @@
 #include "daemon/step/held.h"
 #include "daemon/step/files.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 
 #define HELD_MAX 65536
@@ -45,6 +46,37 @@ int held_read(Step *s, const char *kind, const char *name, json_t **ret, Error *
                                  strerror(-r));
         *ret = json_loadb(text, size, JSON_DECODE_ANY, NULL);
         return *ret ? 0 : error_set(reterr, EBADMSG, "read-failed", "%s is damaged", path);
+}
+
+DEFINE_CLEANUP(DIR *, closedir)
+
+int held_list(Step *s, const char *kind, json_t **ret, Error *reterr) {
+        _cleanup_free_ char *path = path_join(step_job_dir(s), ".held");
+        _cleanup_free_ char *prefix = strf("%s-", kind);
+        _cleanup_(closedirp) DIR *dir = path ? opendir(path) : NULL;
+        json_auto_t *all = json_object();
+        const struct dirent *entry;
+
+        if (!path || !prefix || !all)
+                return error_oom(reterr);
+        if (!dir && errno != ENOENT)
+                return error_set(reterr, errno, "read-failed", "Cannot read %s: %s", path,
+                                 strerror(errno));
+        while (dir && (entry = readdir(dir))) {
+                const char *name = entry->d_name + strlen(prefix);
+                json_t *value;
+                int r;
+
+                if (!startswith(entry->d_name, prefix))
+                        continue;
+                r = held_read(s, kind, name, &value, reterr);
+                if (r < 0)
+                        return r;
+                if (value && json_put(all, name, value) < 0)
+                        return error_oom(reterr);
+        }
+        *ret = TAKE(all);
+        return 0;
 }
 
 int held_note(Step *s, const char *kind, const char *name, json_t *value, Error *reterr) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the steps of a job hold down: enablement of units and restart policies of containers that a
- * `stop` took away, so that a later `start` of the same job can give them back. One durable file
- * each, in the job's folder.
+ * What the steps of a job hold: enablement of units and restart policies of containers that a
+ * `stop` took away, so that a later `start` of the same job can give them back, and images that the
+ * way back may need. One durable file each, in the job's folder.
  */
 #pragma once
 
@@ -14,4 +14,7 @@ _must_check_ int held_note(Step *s, const char *kind, const char *name, json_t *
 /* NULL in *ret when nothing is noted. */
 _must_check_ int held_read(Step *s, const char *kind, const char *name, json_t **ret,
                            Error *reterr);
+/* All of a kind: an object, values by name as it stands in the file's name ('/' is '_'). Caller
+ * owns. */
+_must_check_ int held_list(Step *s, const char *kind, json_t **ret, Error *reterr);
 _must_check_ int held_drop(Step *s, const char *kind, const char *name, Error *reterr);

@@ -5,13 +5,15 @@
  *          "rendering": file in kept/ with what `compose config` said (missing when it failed),
  *          "containers": [{"id","name","service","number","image","image_id","restart": policy,
  *                          "runs","condition"}]
- * Beside the rendering stand copies of the project's own files, for people.
+ * Beside the rendering stand copies of the project's own files, for people. The images stay in the
+ * engine until the way back is closed (images.h).
  */
 #include "daemon/step/services_compose.h"
 
 #include <fcntl.h>
 
 #include "daemon/step/held.h"
+#include "daemon/step/images.h"
 
 #define COPY_MAX (16U * 1024 * 1024)
 
@@ -140,7 +142,10 @@ int compose_record(Step *s, Service *v, json_t *entry, Error *reterr) {
             json_put(entry, "remove", json_boolean(remove)) < 0 ||
             json_put(entry, "containers", TAKE(list)) < 0)
                 return error_oom(reterr);
-        return json_array_size(containers) > 0 ? keep_rendering(s, v, p, remove, entry, reterr) : 0;
+        if (json_array_size(containers) == 0)
+                return 0;
+        r = images_keep(s, &p->docker, containers, reterr);
+        return r < 0 ? r : keep_rendering(s, v, p, remove, entry, reterr);
 }
 
 /* ---- stopping ---- */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reserve {} and release {}: the engine's own, behind the checks and after the job's end. What the
- * check "way-back" has measured in this attempt is held (daemon/step/reserve.h).
+ * reserve {} and release {images: no}: the engine's own, behind the checks and after the job's end.
+ * What the check "way-back" has measured in this attempt is held (daemon/step/reserve.h), until the
+ * job ends; images that stops have kept (images.h), until the way back is closed.
  */
 #include "daemon/step/estimate.h"
+#include "daemon/step/images.h"
 #include "daemon/step/reserve.h"
 
 #include <fcntl.h>
@@ -40,7 +42,8 @@ static int reserve_run(Step *s, const json_t *args, Error *reterr) {
 }
 
 static int release_run(Step *s, const json_t *args, Error *reterr) {
-        return reserve_drop(s, reterr);
+        return json_is_true(json_object_get(args, "images")) ? images_release(s, reterr)
+                                                             : reserve_drop(s, reterr);
 }
 
 const Verb verb_reserve = {"reserve", reserve_run, NULL};

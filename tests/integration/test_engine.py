@@ -588,16 +588,31 @@ def test_a_succeeded_job_can_be_rolled_back_while_its_way_back_is_open(updd, tin
 
 
 def test_the_next_job_on_the_target_closes_the_way_back_first(updd, tiny):
-    first = updd.begin(tiny.plan(tiny.act("a"), finalise=[{"id": "drop", **tiny.tell("do-drop")}], target="same"))
+    slow = {"id": "drop", "run": ["sh", "-c", "sleep 0.5; echo do-drop >>told"]}
+    first = updd.begin(tiny.plan(tiny.act("a"), finalise=[slow], target="same"))
     updd.wait_for(first, "succeeded")
     second = updd.begin(tiny.plan(tiny.act("b"), target="same"))
+    assert updd.job(second)["state"] == "queued"
     updd.wait_for(second, "succeeded")
     assert updd.job(first)["way_back"]["open"] is False
     said = updd.refuse(409, "not-now", "POST", f"/v1/jobs/{first}/rollback", {})
     assert said["state"] == "succeeded"
-    updd.until(lambda: "do-drop" in tiny.done(), 20, lambda: updd.tell(first))
-    assert tiny.done().index("do-drop") < tiny.done().index("do-b"), "the way back closes first"
+    assert tiny.done() == ["do-a", "do-drop", "do-b"]
     updd.invariants(first)
+
+
+def test_the_next_job_waits_for_a_finalise_step_that_waits_for_people(updd, tiny):
+    first = updd.begin(tiny.plan(tiny.act("a"), finalise=[{"id": "drop", **tiny.tell("do-drop", "exit 3")}], target="same"))
+    updd.wait_for(first, "succeeded")
+    second = updd.begin(tiny.plan(tiny.act("b"), target="same"))
+    wait = updd.until(lambda: (updd.job(first).get("waits") or [None])[0], 20,
+                      lambda: updd.tell(first))
+    updd.restart()
+    assert updd.job(second)["state"] == "queued" and updd.job(second)["after"] == first
+    updd.post(first, "skip", wait=wait["id"], reason="done by hand")
+    updd.wait_for(second, "succeeded")
+    assert tiny.done() == ["do-a", "do-drop", "do-b"]
+    updd.invariants(second)
 
 
 def test_a_way_back_ends_by_itself_and_then_finalise_runs(updd, tiny):

@@ -172,6 +172,80 @@ def test_the_undo_needs_neither_the_old_files_nor_the_old_tag(step, boxes):
     assert kept.stat().st_mode & 0o077 == 0
 
 
+def noted_tags(step):
+    """The names that this job has noted for images."""
+    return {p.name[len("image-"):] for p in (step.job_dir / ".held").glob("image-*")}
+
+
+def kept_tags(boxes):
+    return set(boxes.docker("images", "updd-kept", "--format", "{{.Tag}}").stdout.split())
+
+
+def test_images_that_the_undo_needs_outlive_a_clean_up(step, boxes):
+    boxes.service("api").service("web", health=False).up().until_healthy("api")
+    before = boxes.look()["api"]
+    service(step, remove=True)
+    result = done(attempt(step, "do", "stop"))
+    tag, = noted_tags(step)  # one image, whoever has it
+    assert tag in kept_tags(boxes)
+    assert before["image"] in result["log"]
+    boxes.image("1", mark="another")
+    boxes.docker("image", "prune", "--force")
+    done(attempt(step, "undo", "stop"))
+    assert boxes.look()["api"]["image"] == before["image"] and boxes.running() == ["api", "web"]
+    assert done(step.do("@images", "release", {"images": True}))["outputs"] == {}
+    assert noted_tags(step) == set()
+    assert boxes.look()["api"]["image"] == before["image"] and boxes.running() == ["api", "web"]
+    boxes.docker("image", "inspect", before["image"])
+
+
+def test_the_names_of_kept_images_go_when_the_way_back_does(step, boxes):
+    boxes.image("2", mark="own")
+    boxes.service("api", image="updd-boxes/busybox:2").up().until_healthy("api")
+    service(step, remove=True)
+    done(attempt(step, "do", "stop"))
+    tag, = noted_tags(step)
+    boxes.docker("rmi", "updd-boxes/busybox:2")
+    assert tag in kept_tags(boxes)
+    for _ in range(2):
+        done(step.do("@images", "release", {"images": True}))
+        assert tag not in kept_tags(boxes) and noted_tags(step) == set()
+    assert boxes.docker("images", "--filter", "label=mark=xown", "-q").stdout == ""
+
+
+def test_an_image_that_is_gone_is_nothing_to_keep(step, boxes):
+    boxes.image("3", mark="gone")
+    boxes.service("api", image="updd-boxes/busybox:3").up().until_healthy("api")
+    boxes.docker("rmi", "--force", "updd-boxes/busybox:3")
+    service(step)
+    done(attempt(step, "do", "stop"))
+    done(attempt(step, "undo", "stop"))
+    assert boxes.running() == ["api"]
+    done(step.do("@images", "release", {"images": True}))
+
+
+def test_new_images_need_as_much_room_as_those_they_stand_beside(step, boxes):
+    boxes.service("api").up().until_healthy("api")
+    size = int(boxes.docker("image", "inspect", "--format", "{{.Size}}",
+                            boxes.look()["api"]["image"]).stdout)
+    save = {"step": "pull", "verb": "compose", "cwd": [], "when": [],
+            "args": {"project": "shop", "args": ["pull"]}}
+    env = {"DOCKER_HOST": boxes.host}
+
+    def shares(words):
+        save["args"]["args"] = words
+        result = done(step.check("way-back", {"saves": [save], "steps": 1}, env=env))
+        space = result["checks"][0]["space"]
+        return [s for f in space["filesystems"] for s in f["shares"]
+                if s["step"] == "pull"], space["not_estimated"]
+
+    (share,), unknown = shares(["pull"])
+    assert size <= share["bytes"] <= 2 * size + (1 << 20) and not unknown
+    assert shares(["build", "--pull", "api"])[0] == [share]
+    found, unknown = shares(["pull", "other"])
+    assert not found and "nothing runs" in unknown[0]["why"]
+
+
 def test_what_did_not_run_does_not_run_after_the_undo(step, boxes):
     shop(boxes)
     boxes.compose("stop", "web")

@@ -75,6 +75,11 @@ def confirm_business(updd, job):
     updd.post(job, "confirm", wait=wait["id"], ticks=ITEMS)
 
 
+def kept_images(updd, job):
+    """What the engine was asked to keep until the way back is closed."""
+    return list((updd.state / "jobs" / str(job) / ".held").glob("image-*"))
+
+
 def is_back(app, databases):
     """Row S9: version 1's file byte for byte, its containers healthy, the database never touched."""
     assert (app.root / "docker-compose.yml").read_bytes() == app.v1_text
@@ -131,13 +136,15 @@ def test_the_upgrade_succeeds_with_both_gates_confirmed_and_its_token_stays_secr
     scripts = app.root / "scripts"
     assert (scripts / "sesame-upgrade-to-v2.py").stat().st_mode & 0o777 == 0o755
 
+    assert kept_images(updd, job)
     updd.post(job, "finalise")
     updd.until(lambda: not updd.job(job)["way_back"]["open"] and
                updd.step(job, "v1-compose")["state"] == "done", 20, lambda: updd.tell(job))
     assert not (app.root / "docker-compose.yml.v1.backup").exists()
     assert (scripts / "sesame-upgrade-to-v2.py").exists() and \
         updd.step(job, "scripts")["state"] == "skipped"
-    assert updd.leaks(TOKEN) == []
+    updd.until(lambda: updd.leaks(TOKEN) == [], 20, "the token outlives the way back")
+    assert kept_images(updd, job) == []
     updd.invariants(job)
 
 

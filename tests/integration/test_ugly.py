@@ -244,8 +244,9 @@ def test_a_step_that_kills_its_own_updd_step_is_interrupted_and_undone(updd, tin
 def copy_of_the_programs(folder):
     """updd and its step programs in a tree of their own, as they are installed."""
     (folder / "sbin").mkdir(parents=True)
-    for name in ("daemon/updd", "daemon/step/updd-step", "daemon/step/updd-step-worker"):
-        shutil.copy2(BUILD / name, folder / "sbin")
+    worker, = (p for p in BUILD.glob("daemon/step/updd-step-worker-*") if p.is_file())
+    for program in (BUILD / "daemon/updd", BUILD / "daemon/step/updd-step", worker):
+        shutil.copy2(program, folder / "sbin")
     return folder / "sbin"
 
 
@@ -259,8 +260,7 @@ def test_a_step_that_replaces_the_programs_under_it_goes_on_and_so_does_the_job(
     wrapper.chmod(0o755)
     updd.through = [wrapper]
     updd.start()
-    swap = "; ".join(f"cp {bin_dir}/{n} {bin_dir}/{n}.new && mv {bin_dir}/{n}.new {bin_dir}/{n}"
-                     for n in ("updd", "updd-step", "updd-step-worker"))
+    swap = "; ".join(f"cp {p} {p}.new && mv {p}.new {p}" for p in sorted(bin_dir.iterdir()))
     database = tiny.folder / "x.db"
     subprocess.run(["sqlite3", database, "create table t (a)"], check=True)
     job = updd.begin(tiny.plan(
