@@ -7,8 +7,6 @@ What is durable, and nothing else: a file's bytes and length, once the file was 
 change; a name in a folder (made, moved or removed), once the folder was synced after that; a move
 between two folders, once both were. That is less than today's file systems keep, and all that they
 promise. A move happens wholly or not at all.
-
-`told_by` other programs than updd's is kept: a step's own commands must not lose what they count.
 """
 import dataclasses
 import json
@@ -17,7 +15,6 @@ import pathlib
 import random
 import stat
 
-OURS = ("updd", "updd-step", "updd-step-worke", "git")  # as the kernel shortens them
 SECTOR = 512
 WAYS = ("gone", "kept", "some", "order", "names", "bytes")
 
@@ -129,12 +126,8 @@ class Disk:
         self.changes.append(change)
 
     def play(self, n, record):
-        """One record. What others than updd's programs change stays."""
-        first = len(self.changes)
+        """One record."""
         getattr(self, "do_" + record["op"].replace("-", "_"))(n, record)
-        if record["by"] not in OURS:
-            for change in self.changes[first:]:
-                change.durable = True
 
     def do_create(self, n, r):
         self.add(n, r["path"], Node("file", r["mode"]), r["ino"])
@@ -160,7 +153,7 @@ class Disk:
         self.rename(n, (*self.walk(r["path"]), None))
 
     def do_rename(self, n, r):
-        assert not r.get("flags"), r
+        assert r.get("flags", 0) in (0, 1), r  # RENAME_NOREPLACE: nothing stood there
         node = self.find(r["path"])
         self.rename(n, (*self.walk(r["path"]), None), (*self.walk(r["to"]), node))
 

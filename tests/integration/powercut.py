@@ -104,7 +104,16 @@ def kept_facts(tiny):
                if not path.startswith(("code/.git", "sessions.db", "backups", "told"))}}
 
 
+def plain(tiny):
+    """A command that does what commands do: it writes, and syncs nothing."""
+    return tiny.plan(
+        {"id": "plain", "run": ["sh", "-c", "mkdir deep; echo new >deep/x; mv deep plain"],
+         "undo": {"run": ["rm", "-rf", "deep", "plain"]}},
+        tiny.act("b"), tiny.gate())
+
+
 JOBS = {
+    "plain": (plain, "succeeded", {("gate", "accept"): [("confirm", {"all": True})]}),
     **LONG, **{name: SMALL[name] for name in ("stop", "told", "missed", "given-up")},
     "crashes": (crashes, "rolled_back", {
         ("gate", "accept"): [FULL], ("retry-or-skip", "asks"): [RETRY] * 3}),
@@ -321,6 +330,8 @@ class Record:
         if "written" in json.dumps(self.document) and now["state"] in ("succeeded", "rolled_back"):
             assert there.exists() == (now["state"] == "succeeded"), now["state"]
             assert not there.exists() or there.read_text() == "x"
+        if self.name == "plain" and now["state"] == "succeeded":
+            assert (self.tiny.folder / "plain/x").read_text() == "new\n"
         if self.name == "crashes":
             assert words.count("do-probed") <= 1 and words.count("do-undone") <= 1, words
         if self.before:

@@ -287,9 +287,10 @@ def logs_are_complete(state, job, said, power_cut=False):
     that were noted when the attempt has a result of its own end. A log is synced before the result is
     written: without one, a power cut may take any of it."""
     noted = {}
-    for line in said.read_text().splitlines() if said.exists() else []:
+    for line in said.read_text().split("\n")[:-1] if said.exists() else []:
         attempt, _, number = line.partition(" ")
-        noted[attempt] = int(number)
+        if number.isdigit():  # a power cut tears the file itself
+            noted[attempt] = int(number)
     for folder, task in attempts(state, job):
         result = read(folder / "result.json")
         if task["id"] not in noted or power_cut and not result:

@@ -50,7 +50,7 @@ os.symlink("moved", "d/link")
 
 
 def test_what_was_synced_stays_and_all_else_may_be_lost(built, tmp_path):
-    root, script = tmp_path / "root", tmp_path / "git"  # whose changes are not taken as durable
+    root, script = tmp_path / "root", tmp_path / "script"
     root.mkdir()
     script.write_text(f"#!/usr/bin/python3\n{WRITES}")
     script.chmod(0o755)
