@@ -169,9 +169,25 @@ const char *time_format(int64_t wall_ms, char buf[static TIME_TEXT_MAX]) {
         return buf;
 }
 
+/* "Z", "+01:00": seconds that the place is ahead of UTC. */
+static int offset_parse(const char *text, int64_t *ret) {
+        int hours, minutes, n = 0;
+
+        if (streq(text, "Z")) {
+                *ret = 0;
+                return 0;
+        }
+        if ((*text != '+' && *text != '-') || !isdigit((unsigned char) text[1]) ||
+            sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &n) != 2 || n != 5 || text[6] ||
+            !isdigit((unsigned char) text[4]) || hours > 23 || minutes > 59)
+                return -EINVAL;
+        *ret = (*text == '-' ? -60 : 60) * (hours * 60 + minutes);
+        return 0;
+}
+
 int time_parse(const char *text, int64_t *ret_wall_ms) {
         struct tm tm = {0};
-        int64_t fraction = 0, scale = 100;
+        int64_t fraction = 0, scale = 100, offset;
         const char *p = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
 
         if (!p)
@@ -179,9 +195,9 @@ int time_parse(const char *text, int64_t *ret_wall_ms) {
         if (*p == '.')
                 for (p++; isdigit((unsigned char) *p); p++, scale /= 10)
                         fraction += (*p - '0') * scale;
-        if (!streq(p, "Z") && !streq(p, "+00:00"))
+        if (offset_parse(p, &offset) < 0)
                 return -EINVAL;
-        *ret_wall_ms = (int64_t) timegm(&tm) * 1000 + fraction;
+        *ret_wall_ms = ((int64_t) timegm(&tm) - offset) * 1000 + fraction;
         return 0;
 }
 

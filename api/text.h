@@ -28,7 +28,7 @@ int64_t now_wall_ms(void);
 int64_t now_boot_ms(void); /* CLOCK_BOOTTIME */
 int64_t now_mono_us(void); /* CLOCK_MONOTONIC */
 
-/* RFC 3339 in UTC with milliseconds. */
+/* RFC 3339 in UTC with milliseconds; read with any offset. */
 const char *time_format(int64_t wall_ms, char buf[static TIME_TEXT_MAX]);
 _must_check_ int time_parse(const char *text, int64_t *ret_wall_ms);
 

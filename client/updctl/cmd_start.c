@@ -81,6 +81,22 @@ static int add_inputs(Ctl *ctl, json_t *body) {
         return r;
 }
 
+/* The window as the API takes it; the daemon judges what stands in it. */
+static int add_window(Ctl *ctl, json_t *body) {
+        const char *length = args_value(ctl->args, OPT_WINDOW);
+        const char *begins = args_value(ctl->args, OPT_WINDOW_BEGINS);
+        json_t *window;
+
+        if (!length && begins)
+                return tell(ctl, EXIT_USAGE, "--window-begins needs --window LENGTH");
+        if (!length)
+                return 0;
+        window = json_pack("{s:s, s:s*}", "length", length, "begins", begins);
+        if (!window)
+                return tell(ctl, EXIT_USAGE, "the window is not UTF-8");
+        return json_put(body, "window", window) < 0 ? tell(ctl, EXIT_REFUSED, "out of memory") : 0;
+}
+
 /* Before a person is asked: what the daemon would refuse anyway. */
 static int check_startable(Ctl *ctl, const json_t *plan, const json_t *inputs) {
         json_t *input;
@@ -139,6 +155,8 @@ int cmd_start(Ctl *ctl) {
         int r;
 
         r = add_inputs(ctl, body);
+        if (r == 0)
+                r = add_window(ctl, body);
         if (r == 0)
                 r = read_secrets(ctl, secrets);
         if (r == 0)

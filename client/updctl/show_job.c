@@ -217,6 +217,21 @@ static void put_way_back(const Screen *s, const json_t *job) {
                 put_label(s, "way back", "closed");
 }
 
+static void put_window(const Screen *s, const json_t *job) {
+        const json_t *window = json_object_get(job, "window");
+        int64_t begins = get_time(window, "begins"), ends = get_time(window, "ends");
+        _cleanup_free_ char *from = begins > 0 ? when_text(begins) : NULL;
+        _cleanup_free_ char *to = ends > 0 ? when_text(ends) : NULL, *line = NULL;
+        const char *state = get_text(window, "state"), *length = get_text(window, "length");
+        const char *then = get_text(window, "at_end");
+
+        if (!from || !to)
+                return;
+        line = strf("%s to %s (%s), %s, then %s", from, to, length ? length : "?",
+                    state ? state : "?", then ? then : "?");
+        put_label(s, "window", line);
+}
+
 /* What the way back takes of the disks, as it was measured before the first step. */
 static void put_room(const Screen *s, const json_t *job) {
         const json_t *steps = json_object_get(job, "steps");
@@ -241,6 +256,7 @@ void put_job(Ctl *ctl, const Screen *s, const json_t *job) {
         put_label(s, "overridden", overrides);
         put_label(s, "decided", get_text(job, "decided"));
         put_label(s, "strategy", get_text(job, "strategy"));
+        put_window(s, job);
         put_way_back(s, job);
         put_room(s, job);
         put(s, PLAIN, "\n");

@@ -21,6 +21,8 @@ typedef enum OptionId {
         OPT_REASON,
         OPT_DRY_RUN,
         OPT_DETACH,
+        OPT_WINDOW,
+        OPT_WINDOW_BEGINS,
         OPT_YES,
         OPT_STATE,
         OPT_PLAN_NAME,

@@ -109,7 +109,14 @@ static int close_former(Batch *b, Job *job) {
         return 0;
 }
 
-static int check_overrides(const json_t *given, const Plan *plan, Error *reterr) {
+/* Not a check of the plan, but of the window that the job is given. */
+static bool is_of_window(const Call *call, const char *name) {
+        return json_object_get(call->body, "window") &&
+               (streq0(name, WINDOW_OVERRIDE) || streq0(name, GATE_OVERRIDE));
+}
+
+static int check_overrides(const Call *call, const Plan *plan, Error *reterr) {
+        const json_t *given = json_object_get(call->body, "overrides");
         json_t *checks = json_object_get(plan->norm, "checks"), *check, *name;
         json_auto_t *way_back = NULL;
         size_t i, k;
@@ -117,7 +124,8 @@ static int check_overrides(const json_t *given, const Plan *plan, Error *reterr)
         if (json_array_size(given) > 0 && plan_way_back_check(plan, &way_back) < 0)
                 return error_oom(reterr);
         json_array_foreach ((json_t *) given, i, name) {
-                bool known = way_back && streq0(json_string_value(name), WAY_BACK_CHECK);
+                bool known = is_of_window(call, json_string_value(name)) ||
+                             (way_back && streq0(json_string_value(name), WAY_BACK_CHECK));
 
                 json_array_foreach (checks, k, check) {
                         known |=
@@ -143,7 +151,7 @@ static int make_def(Batch *b, const Call *call, JobDef **ret, Error *reterr) {
         if (r >= 0)
                 r = secrets_known(plan, json_object_get(call->body, "secrets"), reterr);
         if (r >= 0)
-                r = check_overrides(json_object_get(call->body, "overrides"), plan, reterr);
+                r = check_overrides(call, plan, reterr);
         if (r >= 0)
                 r = plan_inputs(plan, given ? given : none, &inputs, reterr);
         return r < 0 ? r : job_def_new(plan, inputs, ret, reterr);
@@ -179,9 +187,12 @@ int call_start(Batch *b, Call *call, Reply *reply) {
         r = job_new(e->last_job + 1, def, &job);
         if (r >= 0)
                 r = fill(job, call);
-        if (r >= 0 && !job->dry_run)
-                r = close_former(b, job);
         if (r < 0)
+                return error_oom(&reply->error);
+        r = window_set(&b->turn, job, json_object_get(call->body, "window"), &reply->error);
+        if (r < 0)
+                return r;
+        if (!job->dry_run && close_former(b, job) < 0)
                 return error_oom(&reply->error);
         /* A folder of that number can only be left from a request that was never committed. */
         dir = job_dir(e->state_dir, job->id);
@@ -193,9 +204,11 @@ int call_start(Batch *b, Call *call, Reply *reply) {
         if (r < 0)
                 return r;
         job_tell(job, "created", -1, call->who,
-                 json_pack("{s:s, s:s, s:O, s:s*}", "plan", args_text(def->plan->norm, "plan", ""),
-                           "sha256", def->plan->sha256, "inputs", def->inputs, "reason",
-                           job->reason));
+                 json_pack("{s:s, s:s, s:O, s:s*, s:o*}", "plan",
+                           args_text(def->plan->norm, "plan", ""), "sha256", def->plan->sha256,
+                           "inputs", def->inputs, "reason", job->reason, "window",
+                           window_view(job)));
+        window_tell(&b->turn, job);
         reply->job = job->id;
         reply->created = true;
         r = batch_add(b, job);

@@ -26,9 +26,10 @@ typedef struct EngineConfig {
 } EngineConfig;
 
 typedef enum CallKind {
-        CALL_START, /* body: plan | document, inputs, reason, dry_run, labels, overrides, secrets */
-        CALL_CONFIRM,      /* body: wait, ticks [text], all bool, reason, typed */
-        CALL_ANSWER,       /* body: wait, text */
+        CALL_START,   /* body: plan | document, inputs, reason, dry_run, labels, overrides, secrets,
+                       window */
+        CALL_CONFIRM, /* body: wait, ticks [text], all bool, reason, typed */
+        CALL_ANSWER,  /* body: wait, text */
         CALL_ROLLBACK,     /* body: strategy, reason, typed */
         CALL_CANCEL,       /* body: reason */
         CALL_RETRY,        /* body: wait, inputs, document, reason */

@@ -41,7 +41,7 @@ static int take_view(Report *r) {
                 "id",      "plan",    "title",     "about",    "target",     "state",    "version",
                 "dry_run", "by",      "reason",    "created",  "started",    "ended",    "sha256",
                 "inputs",  "labels",  "overrides", "strategy", "decided",    "way_back", "progress",
-                "waits",   "actions", "failure",   "back",     "strategies",
+                "waits",   "actions", "failure",   "back",     "strategies", "window",
         };
         Turn t = {.state_dir = r->engine->state_dir};
         json_auto_t *view = NULL;

@@ -153,6 +153,21 @@ _must_check_ int hooks_advance(Turn *t, Job *job, Error *reterr);
 /* The hook attempt's end: again, or on with the next. */
 void hook_ended(Job *job, unsigned idx, bool ok, const char *why);
 
+/* ---- window.c ---- */
+#define WINDOW_OVERRIDE "window" /* what `--override` calls a window that is too short */
+#define GATE_OVERRIDE "gate"     /* and a gate that nobody attends in it */
+/* Reads the window of a job that is about to begin, or tells why it cannot have it; `given` may be
+ * NULL. */
+_must_check_ int window_set(const Turn *t, Job *job, const json_t *given, Error *reterr);
+/* Tells, after the job's first event, what of it was overridden. */
+void window_tell(const Turn *t, Job *job);
+/* Members of the fact; 0 and "" when there is none. */
+int64_t window_ms(const Job *job, const char *key);
+const char *window_text(const Job *job, const char *key);
+bool window_is(const Job *job, const char *state);
+/* As the API shows it; NULL: the job has none. */
+json_t *window_view(const Job *job);
+
 /* ---- reserve.c ---- */
 /* A job that has ended needs nothing reserved any more. */
 void reserve_settle(Turn *t, Job *job);

@@ -173,10 +173,12 @@ static json_t *head_view(const Job *job) {
 int job_view(const Turn *t, const Job *job, json_t **ret) {
         static const char *const facts[] = {"labels", "overrides", "strategy", "decided", "after"};
         json_auto_t *view = head_view(job);
-        json_t *failure, *back, *strategies = NULL, *actions;
+        json_t *failure, *back, *strategies = NULL, *actions, *window = window_view(job);
 
-        if (!view)
+        if (!view) {
+                json_decref(window);
                 return -ENOMEM;
+        }
         put_known(view, "about", json_object_get(job->def->plan->norm, "about"));
         (void) json_put(view, "sha256", json_string(job->def->plan->sha256));
         (void) json_object_set(view, "inputs", job->def->inputs);
@@ -184,6 +186,8 @@ int job_view(const Turn *t, const Job *job, json_t **ret) {
         (void) json_put(view, "overrides", json_array());
         for (size_t i = 0; i < ELEMENTSOF(facts); i++)
                 put_known(view, facts[i], json_object_get(job->facts, facts[i]));
+        if (window)
+                (void) json_put(view, "window", window);
         (void) json_put(view, "progress", progress_view(job));
         (void) json_put(view, "steps", steps_view(job));
         (void) json_put(view, "waits", job_waits(job));

@@ -18,11 +18,17 @@ struct Pending {
 };
 
 static const Member start_members[] = {
-        {"plan", MEMBER_TEXT},        {"document", MEMBER_TEXT},
-        {"inputs", MEMBER_OBJECT},    {"reason", MEMBER_TEXT},
-        {"dry_run", MEMBER_BOOL},     {"labels", MEMBER_TEXT_OBJECT},
-        {"overrides", MEMBER_TEXTS},  {"secrets", MEMBER_TEXT_OBJECT},
-        {"target_hint", MEMBER_TEXT}, {NULL},
+        {"plan", MEMBER_TEXT},
+        {"document", MEMBER_TEXT},
+        {"inputs", MEMBER_OBJECT},
+        {"reason", MEMBER_TEXT},
+        {"dry_run", MEMBER_BOOL},
+        {"labels", MEMBER_TEXT_OBJECT},
+        {"overrides", MEMBER_TEXTS},
+        {"secrets", MEMBER_TEXT_OBJECT},
+        {"target_hint", MEMBER_TEXT},
+        {"window", MEMBER_TEXT_OBJECT},
+        {NULL},
 };
 static const Member confirm_members[] = {
         {"wait", MEMBER_TEXT},  {"ticks", MEMBER_TEXTS}, {"all", MEMBER_BOOL},

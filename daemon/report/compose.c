@@ -47,6 +47,16 @@ static char *way_back_text(const json_t *report) {
         return strf("open%s%s", *when ? " until " : "", when);
 }
 
+static char *window_text(const json_t *report) {
+        const json_t *window = json_object_get(report, "window");
+        char begins[MOMENT_MAX], ends[MOMENT_MAX];
+
+        if (!json_is_object(window))
+                return NULL;
+        return strf("%s to %s (%s)", moment_of(window, "begins", begins),
+                    moment_of(window, "ends", ends), text_of(window, "state"));
+}
+
 static char *pairs_text(const json_t *object) {
         char *out = strdup("");
         const char *key;
@@ -67,7 +77,7 @@ static void compose_head(Writer *w, const json_t *report) {
         _cleanup_free_ char *way = way_back_text(report), *took = span_of(report, "took_ms");
         _cleanup_free_ char *overrides = joined(json_object_get(report, "overrides"), NULL);
         _cleanup_free_ char *labels = pairs_text(json_object_get(report, "labels"));
-        _cleanup_free_ char *state = state_text(report);
+        _cleanup_free_ char *state = state_text(report), *window = window_text(report);
         char created[MOMENT_MAX], started[MOMENT_MAX], ended[MOMENT_MAX];
 
         w->paragraph(w, state_tone(text_of(report, "state")), state ? state : "");
@@ -81,6 +91,7 @@ static void compose_head(Writer *w, const json_t *report) {
         fact(w, "Ended", moment_of(report, "ended", ended));
         fact(w, "Took", took);
         fact(w, "Last decision", text_of(report, "decided"));
+        fact(w, "Window", window);
         fact(w, "Way back", way);
         fact(w, "Checks overridden", overrides);
         fact(w, "Labels", labels);
