@@ -8,65 +8,80 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
-#include <sys/stat.h>
 #include <syslog.h>
-#include <systemd/sd-journal.h>
 
 static_assert(LOG_LEVEL_ERROR == LOG_ERR && LOG_LEVEL_DEBUG == LOG_DEBUG, "syslog's numbers");
 
-/* JOURNAL_STREAM names the device and inode of the stream that was handed to the service; a stderr
- * that was redirected since is another file (systemd.exec(5)). */
-static bool stderr_is_journal(void) {
-        const char *stream = getenv("JOURNAL_STREAM");
-        unsigned long long device, inode;
-        struct stat st;
+/* What a line is about. */
+typedef struct About {
+        const char *id; /* MESSAGE_ID, or NULL */
+        int64_t job;    /* 0: none */
+        const char *step;
+} About;
 
-        if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2)
-                return false;
-        return fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+static int send_fields(LogLevel level, const About *about, const char *text) {
+        _cleanup_free_ char *message = strf("MESSAGE=%s", text);
+        _cleanup_free_ char *id = about->id ? strf("MESSAGE_ID=%s", about->id) : NULL;
+        _cleanup_free_ char *job = about->job > 0 ? strf("UPDD_JOB=%" PRId64, about->job) : NULL;
+        _cleanup_free_ char *step = about->step ? strf("UPDD_STEP=%s", about->step) : NULL;
+        char priority[32];
+
+        (void) snprintf(priority, sizeof(priority), "PRIORITY=%d", (int) level);
+        if (!message)
+                return -ENOMEM;
+        return log_journal(
+                (const char *[]){message, priority, "SYSLOG_IDENTIFIER=updd", id, job, step}, 6,
+                true);
 }
 
-static int send_fields(LogLevel level, int64_t job, const char *step, const char *text) {
-        if (!step)
-                return sd_journal_send("PRIORITY=%d", (int) level, "MESSAGE=%s", text,
-                                       "JOB_ID=%" PRId64, job, NULL);
-        return sd_journal_send("PRIORITY=%d", (int) level, "MESSAGE=%s", text, "JOB_ID=%" PRId64,
-                               job, "STEP=%s", step, NULL);
-}
-
-static void write_lines(LogLevel level, bool journal, int64_t job, const char *step,
-                        const char *text) {
+static void write_lines(LogLevel level, bool journal, const About *about, const char *text) {
+        const char *step = about->step;
         size_t size;
 
         for (const char *line = text; *line; line += size + (line[size] == '\n')) {
-                char prefix[64] = "", about[160] = "";
+                char prefix[64] = "", head[160] = "";
 
                 size = strcspn(line, "\n");
                 if (journal)
                         (void) snprintf(prefix, sizeof(prefix), "<%d>", (int) level);
-                if (job > 0)
-                        (void) snprintf(about, sizeof(about), "job %" PRId64 "%s%s: ", job,
+                if (about->job > 0)
+                        (void) snprintf(head, sizeof(head), "job %" PRId64 "%s%s: ", about->job,
                                         step ? " step " : "", step ? step : "");
-                (void) fprintf(stderr, "%s%s%.*s\n", prefix, about, (int) size, line);
+                (void) fprintf(stderr, "%s%s%.*s\n", prefix, head, (int) size, line);
         }
 }
 
-void log_line(LogLevel level, int64_t job, const char *step, const char *format, ...) {
+static _printf_(3, 0) void log_about(LogLevel level, const About *about, const char *format,
+                                     va_list ap) {
         _cleanup_free_ char *text = NULL;
         int saved = errno;
-        bool journal;
-        va_list ap;
+        bool journal, fields;
 
         if (level == LOG_LEVEL_DEBUG && !getenv("UPDD_DEBUG"))
                 return;
-        va_start(ap, format);
         if (vasprintf(&text, format, ap) < 0)
                 text = NULL;
-        va_end(ap);
-        journal = stderr_is_journal();
-        if (text && !(journal && job > 0 && send_fields(level, job, step, text) >= 0))
-                write_lines(level, journal, job, step, text);
+        journal = log_has_journal();
+        fields = journal && (about->job > 0 || about->id);
+        if (text && !(fields && send_fields(level, about, text) >= 0))
+                write_lines(level, journal, about, text);
         errno = saved;
+}
+
+void log_line(LogLevel level, int64_t job, const char *step, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        log_about(level, &(About){.job = job, .step = step}, format, ap);
+        va_end(ap);
+}
+
+void log_message(LogLevel level, const char *id, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        log_about(level, &(About){.id = id}, format, ap);
+        va_end(ap);
 }
 
 char *log_error_text(const Error *error, int r) {

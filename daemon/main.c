@@ -40,7 +40,8 @@ static char *own_executable(void) {
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
-        log_info("ending on %s; jobs go on with the next start", strsignal((int) si->ssi_signo));
+        log_message(LOG_LEVEL_INFO, MESSAGE_DAEMON_ENDING,
+                    "ending on %s; jobs go on with the next start", strsignal((int) si->ssi_signo));
         return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
@@ -175,8 +176,9 @@ static int serve(const Config *config, Error *reterr) {
                 r = start_http(event, engine, config, &http, reterr);
         if (r < 0)
                 return r;
-        log_info("updd %s is ready; state in %s, socket %s", UPDD_VERSION, config->state_dir,
-                 config->socket);
+        log_message(LOG_LEVEL_INFO, MESSAGE_DAEMON_STARTED,
+                    "updd %s is ready; state in %s, socket %s", UPDD_VERSION, config->state_dir,
+                    config->socket);
         (void) sd_notify(0, "READY=1");
         r = engine_loop(engine);
         (void) sd_notify(0, "STOPPING=1");

@@ -157,6 +157,7 @@ void batch_committed(Batch *b, unsigned n_facts, unsigned n_calls) {
                         jobs[n_changed] = b->jobs[i]->id;
                         versions[n_changed++] = b->jobs[i]->version;
                 }
+        batch_tell(b);
         unreads_settle(e, b->written);
         if (swap_in(b))
                 kick_queued(e);

@@ -85,6 +85,7 @@ struct Engine {
         int64_t sick_since; /* wall ms */
         int64_t tried_at;   /* CLOCK_BOOTTIME ms of the last try to write while it is sick */
         uint64_t failures;  /* turns that were not written */
+        unsigned untold;    /* events that the system's journal did not take */
         int64_t run;        /* this daemon's row of when it runs; 0: not written yet */
         RunRow run_before;  /* n 0: none */
         Slot *slots;        /* by ascending job id */
@@ -221,6 +222,10 @@ _must_check_ int engine_load(Engine *e, Error *reterr);
 void engine_arm(Engine *e);
 /* Watches the attempts in flight that nobody watches yet. */
 void engine_attach_all(Engine *e);
+
+/* ---- tell.c ---- */
+/* After the commit and before the copies take their places: the batch's events. */
+void batch_tell(const Batch *b);
 
 /* ---- sick.c ---- */
 /* A write has failed: until one succeeds, changes are refused with this reason. */

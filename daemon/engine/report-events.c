@@ -204,6 +204,13 @@ static const struct {
         {"wait_opened", say_opened, false},
 };
 
+char *event_sentence(const char *type, const json_t *data) {
+        for (size_t i = 0; i < ELEMENTSOF(table); i++)
+                if (streq(table[i].type, type))
+                        return table[i].say(data);
+        return NULL;
+}
+
 void report_event(json_t *document, const json_t *event) {
         const char *type = args_text(event, "type", "");
 

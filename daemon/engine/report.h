@@ -38,6 +38,8 @@ json_t *report_masked(const json_t *value);
 void report_put_time(json_t *object, const char *key, int64_t wall_ms);
 
 /* ---- report-events.c ---- */
+/* What an event says, NULL when it says no more than its type does. Caller frees. */
+_must_check_ char *event_sentence(const char *type, const json_t *data);
 /* Adds the event to the decisions or to the history, with a sentence, or passes it over. */
 void report_event(json_t *document, const json_t *event);
 

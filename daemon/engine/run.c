@@ -20,7 +20,8 @@ static void tell_run_before(const RunRow *run) {
         char time[TIME_TEXT_MAX];
 
         if (run->ended == 0)
-                log_warning("updd %s did not end, it died; its last sign is of %s", run->version,
+                log_message(LOG_LEVEL_WARNING, MESSAGE_DAEMON_DIED,
+                            "updd %s did not end, it died; its last sign is of %s", run->version,
                             time_format(run->seen, time));
         if (!streq(run->version, UPDD_VERSION))
                 log_info("updd %s follows updd %s", UPDD_VERSION, run->version);

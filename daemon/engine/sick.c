@@ -10,7 +10,8 @@ void engine_sicken(Engine *e, const Error *error) {
         const char *why = error->message ? error->message : strerror(error->err);
 
         if (!e->sick || !streq0(why, e->sickness.message))
-                log_error("nothing can be written; changes are refused until it can be: %s", why);
+                log_message(LOG_LEVEL_ERROR, MESSAGE_STORE_SICK,
+                            "nothing can be written; changes are refused until it can be: %s", why);
         if (!e->sick)
                 e->sick_since = now_wall_ms();
         /* A full disk is told before the commit: what the store holds is known, and stays open to
@@ -26,8 +27,9 @@ void engine_sicken(Engine *e, const Error *error) {
         if (error->err == EUCLEAN && !e->damaged) {
                 e->damaged = true;
                 engine_mark_damaged(e, why);
-                log_error("the database is damaged: updd writes nothing more into it%s%s",
-                          error->hint ? "; " : "", error->hint ? error->hint : "");
+                log_message(LOG_LEVEL_ERROR, MESSAGE_STORE_DAMAGED,
+                            "the database is damaged: updd writes nothing more into it%s%s",
+                            error->hint ? "; " : "", error->hint ? error->hint : "");
         }
 }
 
@@ -52,7 +54,7 @@ bool engine_recover(Engine *e) {
 }
 
 void engine_is_well(Engine *e) {
-        log_info("the store is well again");
+        log_message(LOG_LEVEL_INFO, MESSAGE_STORE_WELL, "the store is well again");
         e->sick = false;
         error_done(&e->sickness);
 }

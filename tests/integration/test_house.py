@@ -357,3 +357,18 @@ def test_a_prefix_of_ones_own_is_honoured_and_its_plans_are_found(installed, tmp
     plans = run_from(tree, tmp_path / "home")
     assert plans.returncode == 0, plans.stderr
     assert "kimi-proxy-v2" in plans.stdout and "sesame-v2" in plans.stdout, plans.stdout
+
+
+def test_the_catalogue_explains_each_number_that_the_journal_is_given():
+    ids = re.findall(r'#define (MESSAGE_\w+) "([0-9a-f]{32})"', (ROOT / "api/messages.h").read_text())
+    catalogue = (ROOT / "units/updd.catalog").read_text()
+    assert len({number for _, number in ids}) == len(ids) > 20
+    assert re.findall(r"(?m)^-- ([0-9a-f]{32})$", catalogue) == [number for _, number in ids]
+    entries = re.split(r"(?m)^-- .*$", catalogue)[1:]
+    for entry in entries:
+        head, *body = entry.strip().split("\n\n")
+        assert re.match(r"Subject: .+\nDefined-By: updd\nDocumentation: man:", head), entry
+        assert len(body) == 2, f"what it means, and what to do: {entry}"
+    told = "".join(f.read_text() for f in files(".c", under=("daemon",)))
+    for macro, _ in ids:
+        assert re.search(rf"\b{macro}\b", told), f"{macro} is never told"

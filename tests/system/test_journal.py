@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""
+The system's journal tells a job's whole story: its states, its steps with what they print, who
+decided what, in order and over restarts of the daemon, each kind explained by the catalogue.
+"""
+import json
+
+import pytest
+
+from test_steps import begun, tiny  # noqa: F401
+
+
+def entries(machine, *match):
+    """The journal's entries, oldest first."""
+    machine.run("journalctl", "--sync")
+    text = machine.run("journalctl", "--no-pager", "-o", "json", "--output-fields="
+                       "MESSAGE,MESSAGE_ID,PRIORITY,UPDD_JOB,UPDD_PLAN,UPDD_TARGET,UPDD_STEP,"
+                       "UPDD_STATE,UPDD_EVENT,UPDD_SEQ,UPDD_TRY,UPDD_BY,_SYSTEMD_UNIT", *match)
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def told(machine, updd, job):
+    """The job's entries by the daemon; each of its events is one, with its number, in order."""
+    found = [e for e in entries(machine, f"UPDD_JOB={job}") if "UPDD_SEQ" in e]
+    events = updd.events(job)
+    assert [(int(e["UPDD_SEQ"]), e["UPDD_EVENT"]) for e in found] == [
+        (e["seq"], e["type"]) for e in events]
+    assert [e.get("UPDD_STEP") for e in found] == [e.get("step") for e in events]
+    assert [e.get("UPDD_BY") for e in found] == [e.get("by") for e in events]
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def catalogue(machine):
+    machine.run("journalctl", "--update-catalog")
+
+
+def test_a_jobs_entries_are_its_events_in_order(machine, updd, tiny):  # noqa: F811
+    job = updd.begin(tiny.plan(tiny.act("a", "echo says a; sleep 0.5"),
+                               tiny.gate("accept"), tiny.act("b", "echo says b"), plan="story",
+                               target="the-target"), reason="for the test")
+    wait = updd.wait_open(job, "gate")
+    updd.post(job, "confirm", wait=wait["id"], reason="looks fine")
+    updd.wait_for(job, "succeeded")
+    found = told(machine, updd, job)
+    assert {(e["UPDD_PLAN"], e["UPDD_TARGET"]) for e in found} == {("story", "the-target")}
+    assert [e["UPDD_STATE"] for e in found if e["UPDD_EVENT"] == "state"] == [
+        "running", "waiting", "running", "succeeded"]
+    assert [(e["UPDD_STEP"], e["UPDD_STATE"]) for e in found
+            if e["UPDD_EVENT"] in ("step_started", "step_done") and e["UPDD_STEP"] in "ab"] == [
+        ("a", "running"), ("a", "done"), ("b", "running"), ("b", "done")]
+    closed = next(e for e in found if e["UPDD_EVENT"] == "wait_closed")
+    assert "looks fine" in closed["MESSAGE"] and closed["UPDD_BY"] in closed["MESSAGE"]
+    messages = [e["MESSAGE"] for e in entries(machine, f"UPDD_JOB={job}")]
+    places = [messages.index(m) for m in (f"job {job} step a: has begun", "says a",
+                                          f"job {job} step a: is done", "says b")]
+    assert places == sorted(places)
+
+
+def test_the_story_goes_on_over_a_restart_of_the_daemon(machine, updd, tiny):  # noqa: F811
+    job = updd.begin(tiny.plan(
+        tiny.act("a", "touch began; while ! test -e go; do sleep 0.1; done"), tiny.fail("b")))
+    begun(updd, tiny, job)
+    machine.run("systemctl", "restart", "updd.service")
+    updd.wait_up()
+    tiny.touch("go")
+    updd.wait_for(job, "rolled_back", timeout=60)
+    found = told(machine, updd, job)
+    failed = next(e for e in found if e["UPDD_EVENT"] == "step_failed")
+    assert (failed["UPDD_STEP"], failed["UPDD_STATE"], failed["PRIORITY"]) == ("b", "failed", "3")
+    assert [e["UPDD_STEP"] for e in found if e["UPDD_STATE"] == "undone"
+            and "UPDD_STEP" in e] == ["b", "a"]
+
+
+def test_updctl_log_reads_what_the_journal_has(machine, updd, tiny):  # noqa: F811
+    job = updd.begin(tiny.plan(tiny.act("a", "seq 300; echo to stderr >&2; printf 'no newline'")))
+    updd.wait_for(job, "succeeded")
+    log = machine.run("updctl", "log", job, "a")
+    lines = [e["MESSAGE"] for e in entries(machine, f"UPDD_JOB={job}", "UPDD_STEP=a")
+             if "UPDD_SEQ" not in e and "MESSAGE_ID" not in e]
+    assert "300" in lines and lines == log.splitlines()
+
+
+@pytest.mark.parametrize("event, says", [
+    ("step_failed", "updctl log"), ("state", "updctl report"), ("step_undone", "is as it was")],
+    ids=["failed", "state", "undone"])
+def test_the_catalogue_says_what_to_do(machine, updd, tiny, event, says):  # noqa: F811
+    job = updd.begin(tiny.plan(tiny.act("a"), tiny.fail("b")))
+    updd.wait_for(job, "rolled_back", timeout=60)
+    machine.run("journalctl", "--sync")
+    text = machine.run("journalctl", "--no-pager", "-x", f"UPDD_JOB={job}", f"UPDD_EVENT={event}")
+    assert says in text and f"of job {job} " in text or f"Job {job} " in text
+    assert "Defined-By: updd" in text and "@UPDD_" not in text
+
+
+def test_each_number_of_the_daemon_is_in_the_machines_catalogue(machine, updd):
+    listed = machine.run("journalctl", "--list-catalog").splitlines()
+    ids = {e["MESSAGE_ID"] for e in entries(machine, "_SYSTEMD_UNIT=updd.service")
+           if "MESSAGE_ID" in e and e.get("_SYSTEMD_UNIT") == "updd.service"}
+    assert ids and ids <= {line.split()[0] for line in listed if "updd" in line}
+
+
+def test_the_daemons_own_life_is_told(machine, updd):
+    updd.kill9()
+    found = entries(machine, "-u", "updd.service", "-n", "40")
+    died = [e for e in found if "did not end, it died" in e["MESSAGE"] and "MESSAGE_ID" in e]
+    assert died and died[-1]["PRIORITY"] == "4"
+
+
+@pytest.fixture
+def hung(machine):
+    """The journal takes nothing until the test lets it go on, and no entry is held up for good."""
+    pid = machine.show("systemd-journald.service", "MainPID")["MainPID"]
+    machine.run("kill", "-STOP", pid)
+
+    def go_on():
+        machine.run("kill", "-CONT", pid)
+    yield go_on
+    go_on()
+
+
+def test_a_journal_that_hangs_holds_no_job_up(machine, updd, tiny, hung):  # noqa: F811
+    job = updd.begin(tiny.plan(tiny.act("a"), tiny.act("b")))
+    updd.wait_for(job, "succeeded", timeout=60)
+    hung()
+    told(machine, updd, job)
+
+
+def test_one_that_took_no_more_is_told_how_much_it_missed(machine, updd, tiny, hung):  # noqa: F811
+    skipped = [tiny.act(f"s{i}", when="'a' == 'b'") for i in range(1500)]
+    job = updd.begin(tiny.plan(tiny.act("a"), *skipped))
+    updd.wait_for(job, "succeeded", timeout=60)
+    hung()
+    found = [e for e in entries(machine, f"UPDD_JOB={job}") if "UPDD_SEQ" in e]
+    missed = len(updd.events(job)) - len(found)
+    assert missed > 0, "the journal's queue holds more than this test gives it"
+    updd.wait_for(updd.begin(tiny.plan(tiny.act("a"))), "succeeded")
+    assert f"the journal missed {missed} entries" in machine.journal("-u", "updd.service")
