@@ -7,8 +7,9 @@
 #include <fcntl.h>
 
 #define PAGES 2048
-#define RESTARTS_MAX 20
-#define BUSY_TURNS_MAX 200 /* of 50 ms */
+#define RESTARTS_MAX 5
+#define BUSY_TURN_MS 3 /* short: between two transactions of a busy writer there is little time */
+#define BUSY_MS 60000
 
 DEFINE_CLEANUP(DIR *, closedir)
 
@@ -23,8 +24,10 @@ static bool is_wal(sqlite3 *db, const char *path) {
  * state while writers go on; without one each foreign write begins the copy anew, so after some
  * times the rest is copied in one go, which makes writers wait. */
 static int pages_copy(Step *s, sqlite3 *from, sqlite3_backup *b) {
-        int last = -1, restarts = 0, busy = 0;
+        int last = -1, restarts = 0;
+        int64_t busy_since = 0;
 
+        (void) sqlite3_busy_timeout(from, 0);
         for (;;) {
                 int code = sqlite3_backup_step(b, restarts > RESTARTS_MAX ? -1 : PAGES);
                 int left = sqlite3_backup_remaining(b);
@@ -32,12 +35,15 @@ static int pages_copy(Step *s, sqlite3 *from, sqlite3_backup *b) {
                 if (step_stopping(s))
                         return SQLITE_INTERRUPT;
                 if (code == SQLITE_BUSY || code == SQLITE_LOCKED) {
-                        if (++busy > BUSY_TURNS_MAX)
+                        if (busy_since == 0)
+                                busy_since = now_mono_us();
+                        if (now_mono_us() - busy_since > BUSY_MS * INT64_C(1000))
                                 return code;
-                        if (step_sleep(s, 50) < 0)
+                        if (step_sleep(s, BUSY_TURN_MS) < 0)
                                 return SQLITE_INTERRUPT;
                         continue;
                 }
+                busy_since = 0;
                 if (code != SQLITE_OK)
                         return code;
                 if (last >= 0 && left >= last)

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reserve {} and release {images: no}: the engine's own, behind the checks and after the job's end.
- * What the check "way-back" has measured in this attempt is held (daemon/step/reserve.h), until the
- * job ends; images that stops have kept (images.h), until the way back is closed.
+ * reserve {}: the engine's own, behind the checks. What the check "way-back" has measured in this
+ * attempt is held (daemon/step/reserve.h) until the job ends (verb_release.c).
  */
 #include "daemon/step/estimate.h"
-#include "daemon/step/images.h"
 #include "daemon/step/reserve.h"
 
 #include <fcntl.h>
@@ -41,10 +39,4 @@ static int reserve_run(Step *s, const json_t *args, Error *reterr) {
         return r < 0 ? r : step_output(s, "reserved", TAKE(outside));
 }
 
-static int release_run(Step *s, const json_t *args, Error *reterr) {
-        return json_is_true(json_object_get(args, "images")) ? images_release(s, reterr)
-                                                             : reserve_drop(s, reterr);
-}
-
 const Verb verb_reserve = {"reserve", reserve_run, NULL};
-const Verb verb_release = {"release", release_run, NULL};
