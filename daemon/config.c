@@ -9,29 +9,30 @@
 #define AT(member) offsetof(Config, member)
 
 const Option config_options[] = {
-        {"config", "FILE", OPTION_PATH, AT(config), false,
+        {"config", "FILE", OPTION_PATH, AT(config), false, false,
          "read options from this file; default /etc/updd/updd.yaml"},
-        {"state-dir", "DIR", OPTION_PATH, AT(state_dir), true,
+        {"state-dir", "DIR", OPTION_PATH, AT(state_dir), true, false,
          "keep jobs and history here; default /var/lib/updd"},
-        {"plan-dir", "DIR", OPTION_PATHS, AT(plan_dirs), true,
+        {"plan-dir", "DIR", OPTION_PATHS, AT(plan_dirs), true, true,
          "look for plans here; may be repeated, the first wins"},
-        {"socket", "PATH", OPTION_PATH, AT(socket), true,
+        {"socket", "PATH", OPTION_PATH, AT(socket), true, false,
          "serve the API on this Unix socket; default /run/updd/updd.sock"},
-        {"listen", "HOST:PORT", OPTION_TEXT, AT(listen), true,
+        {"listen", "HOST:PORT", OPTION_TEXT, AT(listen), true, false,
          "serve the API on this loopback address too; port 0 takes any"},
-        {"origins", "ORIGIN", OPTION_TEXTS, AT(origins), true,
+        {"origins", "ORIGIN", OPTION_TEXTS, AT(origins), true, true,
          "let pages of this origin use the API; may be repeated"},
-        {"others", "none|view", OPTION_TEXT, AT(others), true,
+        {"others", "none|view", OPTION_TEXT, AT(others), true, true,
          "what other local users may do; default none"},
-        {"max-jobs", "N", OPTION_TEXT, AT(max_jobs), true, "jobs that run at once; default 64"},
-        {"steps-in", "plain|systemd", OPTION_TEXT, AT(steps_in), true,
+        {"max-jobs", "N", OPTION_TEXT, AT(max_jobs), true, true,
+         "jobs that run at once; default 64"},
+        {"steps-in", "plain|systemd", OPTION_TEXT, AT(steps_in), true, false,
          "how steps are started; default systemd where it runs and updd is root's"},
-        {"step-program", "FILE", OPTION_PATH, AT(step_program), true,
+        {"step-program", "FILE", OPTION_PATH, AT(step_program), true, false,
          "the step program; default UPDD_STEP, or updd-step of this installation"},
-        {"check-state", NULL, OPTION_SWITCH, AT(check_state), false,
+        {"check-state", NULL, OPTION_SWITCH, AT(check_state), false, false,
          "look whether the state folder is whole, say so, and end"},
-        {"help", NULL, OPTION_SWITCH, AT(help), false, "print this and end"},
-        {"version", NULL, OPTION_SWITCH, AT(version), false, "print the version and end"},
+        {"help", NULL, OPTION_SWITCH, AT(help), false, false, "print this and end"},
+        {"version", NULL, OPTION_SWITCH, AT(version), false, false, "print the version and end"},
 };
 
 const size_t n_config_options = ELEMENTSOF(config_options);
@@ -84,6 +85,33 @@ bool config_option_is_set(const Config *config, const Option *option) {
         if (option->kind == OPTION_SWITCH)
                 return *(bool *) member_of(config, option);
         return *(void **) member_of(config, option) != NULL;
+}
+
+static bool lists_equal(char **a, char **b) {
+        size_t n = 0;
+
+        while (a && b && a[n] && b[n] && streq(a[n], b[n]))
+                n++;
+        return (!a || !a[n]) && (!b || !b[n]);
+}
+
+bool config_option_equal(const Config *a, const Config *b, const Option *option) {
+        const void *of_a = member_of(a, option), *of_b = member_of(b, option);
+
+        if (option->kind == OPTION_SWITCH)
+                return *(const bool *) of_a == *(const bool *) of_b;
+        if (is_list(option))
+                return lists_equal(*(char **const *) of_a, *(char **const *) of_b);
+        return streq0(*(char *const *) of_a, *(char *const *) of_b) ||
+               (!*(char *const *) of_a && !*(char *const *) of_b);
+}
+
+void config_option_swap(Config *a, Config *b, const Option *option) {
+        void **of_a = member_of(a, option), **of_b = member_of(b, option);
+        void *kept = *of_a;
+
+        *of_a = *of_b;
+        *of_b = kept;
 }
 
 static int append(char ***list, const char *value) {

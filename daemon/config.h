@@ -39,6 +39,7 @@ typedef struct Option {
         OptionKind kind;
         size_t offset; /* of its member in Config */
         bool in_file;
+        bool live; /* a reload puts it in force; the others need a restart */
         const char *help;
 } Option;
 
@@ -51,6 +52,8 @@ const Option *config_option_find(const char *name, bool file_only, Error *reterr
 /* Sets a text, or appends to a list; -EEXIST when a text is set already. */
 _must_check_ int config_option_set(Config *config, const Option *option, const char *value);
 bool config_option_is_set(const Config *config, const Option *option);
+bool config_option_equal(const Config *a, const Config *b, const Option *option);
+void config_option_swap(Config *a, Config *b, const Option *option);
 
 /* The command line. */
 _must_check_ int config_parse_args(int argc, char *argv[], Config *config, Error *reterr);

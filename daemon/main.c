@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * updd: one thread around one event loop, which holds the engine and the HTTP server. This file
- * reads the options, brings the two up, and takes them down on SIGTERM or SIGINT. Jobs need nothing
- * of that: their steps go on in updd-step, and the next updd takes them up again.
+ * reads the options (anew on SIGHUP), brings the two up, and takes them down on SIGTERM or SIGINT.
+ * Jobs need nothing of that: their steps go on in updd-step, and the next updd takes them up again.
  */
 #include <limits.h>
 #include <signal.h>
@@ -18,6 +18,8 @@
 #include "daemon/engine/engine.h"
 #include "daemon/http/http.h"
 #include "daemon/log.h"
+#include "daemon/reload.h"
+#include "daemon/watchdog.h"
 
 #define EXIT_USAGE_ERROR 2
 #define EXIT_NOT_WHOLE 3
@@ -45,16 +47,25 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
         return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        Reload *re = userdata;
+
+        if (re->http)
+                reload(re);
+        return 0;
+}
+
 /* A write to somebody who left is an error like any other, and a terminal that closes is no reason
- * to end. */
-static int set_up_signals(sd_event *event) {
+ * to end: options are read anew. */
+static int set_up_signals(sd_event *event, Reload *re) {
         static const int ending[] = {SIGTERM, SIGINT};
         sigset_t set;
         int r;
 
-        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGHUP, SIG_IGN) == SIG_ERR)
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
                 return -errno;
         (void) sigemptyset(&set);
+        (void) sigaddset(&set, SIGHUP);
         for (size_t i = 0; i < ELEMENTSOF(ending); i++)
                 (void) sigaddset(&set, ending[i]);
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
@@ -64,18 +75,16 @@ static int set_up_signals(sd_event *event) {
                 if (r < 0)
                         return r;
         }
-        return 0;
+        return sd_event_add_signal(event, NULL, SIGHUP, on_reload, re);
 }
 
-static int set_up_loop(sd_event **ret, Error *reterr) {
+static int set_up_loop(Reload *re, sd_event **ret, Error *reterr) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         int r;
 
         r = sd_event_default(&event);
         if (r >= 0)
-                r = set_up_signals(event);
-        if (r >= 0)
-                r = sd_event_set_watchdog(event, true);
+                r = set_up_signals(event, re);
         if (r < 0)
                 return error_set(reterr, -r, "internal", "cannot set up the event loop: %s",
                                  strerror(-r));
@@ -125,13 +134,7 @@ static int start_bus(sd_event *event, const Config *config, Bus **ret, Error *re
 
 static int start_engine(sd_event *event, const Config *config, Bus *bus, Engine **ret,
                         Error *reterr) {
-        EngineConfig ec = {
-                .state_dir = config->state_dir,
-                .plan_dirs = (const char *const *) config->plan_dirs,
-                .step_program = config->step_program,
-                .max_jobs = config->max_jobs ? (unsigned) strtoul(config->max_jobs, NULL, 10) : 0,
-                .bus = bus,
-        };
+        EngineConfig ec = config_for_engine(config, bus);
         int r;
 
         r = mkdir_durable(config->state_dir, 0700);
@@ -143,13 +146,7 @@ static int start_engine(sd_event *event, const Config *config, Bus *bus, Engine 
 
 static int start_http(sd_event *event, Engine *engine, const Config *config, HttpServer **ret,
                       Error *reterr) {
-        HttpConfig hc = {
-                .socket = config->socket,
-                .listen = config->listen,
-                .origins = (const char *const *) config->origins,
-                .group = "updd",
-                .others_view = streq0(config->others, "view"),
-        };
+        HttpConfig hc = config_for_http(config);
         int r;
 
         r = make_parent(config->socket, 0755, reterr);
@@ -160,14 +157,17 @@ static int start_http(sd_event *event, Engine *engine, const Config *config, Htt
         return r;
 }
 
-static int serve(const Config *config, Error *reterr) {
+/* What an end takes down, and in which order, stands in http.h. */
+static int serve(Reload *re, Error *reterr) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(bus_freep) Bus *bus = NULL;
         _cleanup_(http_freep) HttpServer *http = NULL;
         _cleanup_(engine_freep) Engine *engine = NULL;
+        _cleanup_(watchdog_freep) Watchdog *watchdog = NULL;
+        const Config *config = re->config;
         int r;
 
-        r = set_up_loop(&event, reterr);
+        r = set_up_loop(re, &event, reterr);
         if (r >= 0)
                 r = start_bus(event, config, &bus, reterr);
         if (r >= 0)
@@ -176,6 +176,12 @@ static int serve(const Config *config, Error *reterr) {
                 r = start_http(event, engine, config, &http, reterr);
         if (r < 0)
                 return r;
+        re->engine = engine;
+        re->http = http;
+        r = watchdog_new(event, engine, http, &watchdog);
+        if (r < 0)
+                return error_set(reterr, -r, "internal", "cannot set up the watchdog: %s",
+                                 strerror(-r));
         log_message(LOG_LEVEL_INFO, MESSAGE_DAEMON_STARTED,
                     "updd %s is ready; state in %s, socket %s", UPDD_VERSION, config->state_dir,
                     config->socket);
@@ -232,15 +238,16 @@ static int check_state(const Config *config, Error *reterr) {
         return EXIT_NOT_WHOLE;
 }
 
-static int run(Config *config) {
+static int run(int argc, char *argv[], Config *config) {
         _cleanup_free_ char *executable = own_executable();
+        Reload re = {.argc = argc, .argv = argv, .executable = executable, .config = config};
         _cleanup_error_ Error error = ERROR_INIT;
         int r;
 
         r = executable ? config_complete(config, executable, &error) : error_oom(&error);
         if (r < 0)
                 return fail(&error, r);
-        r = config->check_state ? check_state(config, &error) : serve(config, &error);
+        r = config->check_state ? check_state(config, &error) : serve(&re, &error);
         return r < 0 ? fail(&error, r) : r;
 }
 
@@ -272,6 +279,6 @@ int main(int argc, char *argv[]) {
         else if (config.version)
                 (void) printf("updd %s\n", UPDD_VERSION);
         else
-                return run(&config);
+                return run(argc, argv, &config);
         return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -73,8 +73,7 @@ static bool swap_in(Batch *b) {
         return freed;
 }
 
-/* A place or a target may have become free. */
-static void kick_queued(Engine *e) {
+void engine_kick_queued(Engine *e) {
         for (unsigned i = 0; i < e->n_slots; i++)
                 if (e->slots[i].job->state == JOB_QUEUED)
                         e->slots[i].kick = true;
@@ -160,7 +159,7 @@ void batch_committed(Batch *b, unsigned n_facts, unsigned n_calls) {
         batch_tell(b);
         unreads_settle(e, b->written);
         if (swap_in(b))
-                kick_queued(e);
+                engine_kick_queued(e);
         if (b->tokens_changed) {
                 json_t *tokens = NULL;
 

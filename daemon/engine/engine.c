@@ -184,24 +184,40 @@ int engine_load(Engine *e, Error *reterr) {
         return 0;
 }
 
-static int copy_config(Engine *e, const EngineConfig *config) {
-        unsigned n = 0;
+static void texts_free(char **texts) {
+        for (unsigned i = 0; texts && texts[i]; i++)
+                free(texts[i]);
+        free(texts);
+}
 
+int engine_reconfigure(Engine *e, const EngineConfig *config) {
+        unsigned n = 0;
+        char **dirs;
+
+        while (config->plan_dirs && config->plan_dirs[n])
+                n++;
+        dirs = calloc(n + 1, sizeof(char *));
+        for (unsigned i = 0; dirs && i < n; i++) {
+                dirs[i] = strdup(config->plan_dirs[i]);
+                if (!dirs[i]) {
+                        texts_free(dirs);
+                        return -ENOMEM;
+                }
+        }
+        if (!dirs)
+                return -ENOMEM;
+        texts_free(e->plan_dirs);
+        e->plan_dirs = dirs;
+        e->max_jobs = config->max_jobs > 0 ? config->max_jobs : MAX_JOBS_DEFAULT;
+        engine_kick_queued(e);
+        return 0;
+}
+
+static int copy_config(Engine *e, const EngineConfig *config) {
         e->state_dir = realpath(config->state_dir, NULL);
         e->step_program = config->step_program ? strdup(config->step_program) : NULL;
         e->bus = config->bus;
-        e->max_jobs = config->max_jobs > 0 ? config->max_jobs : MAX_JOBS_DEFAULT;
-        while (config->plan_dirs && config->plan_dirs[n])
-                n++;
-        e->plan_dirs = calloc(n + 1, sizeof(char *));
-        if (!e->state_dir || !e->step_program || !e->plan_dirs)
-                return -ENOMEM;
-        for (unsigned i = 0; i < n; i++) {
-                e->plan_dirs[i] = strdup(config->plan_dirs[i]);
-                if (!e->plan_dirs[i])
-                        return -ENOMEM;
-        }
-        return 0;
+        return e->state_dir && e->step_program ? engine_reconfigure(e, config) : -ENOMEM;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -303,9 +319,7 @@ void engine_free(Engine *e) {
         sd_event_source_disable_unref(e->clock_source);
         sd_event_source_disable_unref(e->anchor);
         sd_event_unref(e->event);
-        for (unsigned i = 0; e->plan_dirs && e->plan_dirs[i]; i++)
-                free(e->plan_dirs[i]);
-        free(e->plan_dirs);
+        texts_free(e->plan_dirs);
         json_decref(e->tokens);
         free(e->state_dir);
         free(e->step_program);

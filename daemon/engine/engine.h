@@ -76,6 +76,11 @@ DEFINE_CLEANUP(Engine *, engine_free)
 _must_check_ int engine_check_state(const char *state_dir, json_t **ret_findings,
                                     json_t **ret_state, Error *reterr);
 
+/* Takes over what may change while it runs: plan_dirs, max_jobs. -ENOMEM leaves it as it was. */
+_must_check_ int engine_reconfigure(Engine *e, const EngineConfig *config);
+/* Looks whether the store answers: a small read. One that fails counts as a write that failed. */
+void engine_look(Engine *e);
+
 /* Runs the loop until sd_event_exit(): a bounded number of events, then a turn. The turn is no
  * event source, so no busy descriptor can starve it. Returns the exit code or -errno. */
 int engine_loop(Engine *e);

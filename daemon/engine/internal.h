@@ -215,6 +215,8 @@ void pending_answer(Pending *p);
 void engine_drop_calls(Engine *e, unsigned n);
 /* There is something of it to write. */
 bool job_changed(const Job *job);
+/* A place or a target may have become free. */
+void engine_kick_queued(Engine *e);
 void batch_committed(Batch *b, unsigned n_facts, unsigned n_calls);
 void engine_turn(Engine *e);
 bool engine_has_work(const Engine *e);

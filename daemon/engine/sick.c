@@ -33,6 +33,18 @@ void engine_sicken(Engine *e, const Error *error) {
         }
 }
 
+void engine_look(Engine *e) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        RunRow run;
+        int r;
+
+        if (e->sick)
+                return;
+        r = store_run_last(e->store, &run, &error);
+        if (r < 0 && r != -ENOENT && error.message)
+                engine_sicken(e, &error);
+}
+
 bool engine_recover(Engine *e) {
         _cleanup_error_ Error error = ERROR_INIT;
         int r = 0;

@@ -36,5 +36,13 @@ void http_stop(HttpServer *server);
 void http_free(HttpServer *server);
 DEFINE_CLEANUP(HttpServer *, http_free)
 
+typedef void (*HttpProbeFunc)(void *userdata);
+/* Asks the server a question over a connection of its own; `answered` is called from the loop once
+ * it has answered. -EALREADY: the last one is unanswered still; else -errno: it could not be asked. */
+_must_check_ int http_probe(HttpServer *server, HttpProbeFunc answered, void *userdata);
+
+/* Takes over what may change while it serves: origins, others_view. -ENOMEM leaves it as it was. */
+_must_check_ int http_reconfigure(HttpServer *server, const HttpConfig *config);
+
 /* "127.0.0.1:8080", or NULL when there is no TCP listener. Borrowed. */
 const char *http_address(const HttpServer *server);

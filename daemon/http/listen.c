@@ -83,6 +83,11 @@ static int set_access(const HttpServer *s, const char *path) {
         return chmod(path, s->others_view ? 0666 : 0660) < 0 ? -errno : 0;
 }
 
+void listen_access(const HttpServer *s) {
+        if (s->socket_path && set_access(s, s->socket_path) < 0)
+                log_warning("cannot change who may use %s, ignoring: %m", s->socket_path);
+}
+
 static int open_unix(HttpServer *s, const char *path, Error *reterr) {
         _cleanup_close_ int fd = -EBADF;
         Address address;

@@ -166,19 +166,30 @@ static void listener_stop(Listener *l) {
         l->fd = -EBADF;
 }
 
+static void origins_free(char **origins) {
+        for (char **o = origins; o && *o; o++)
+                free(*o);
+        free(origins);
+}
+
 static int copy_origins(HttpServer *s, const char *const *origins) {
+        char **copies;
         size_t n = 0;
 
         while (origins && origins[n])
                 n++;
-        s->origins = calloc(n + 1, sizeof(char *));
-        if (!s->origins)
-                return -ENOMEM;
-        for (size_t i = 0; i < n; i++) {
-                s->origins[i] = strdup(origins[i]);
-                if (!s->origins[i])
+        copies = calloc(n + 1, sizeof(char *));
+        for (size_t i = 0; copies && i < n; i++) {
+                copies[i] = strdup(origins[i]);
+                if (!copies[i]) {
+                        origins_free(copies);
                         return -ENOMEM;
+                }
         }
+        if (!copies)
+                return -ENOMEM;
+        origins_free(s->origins);
+        s->origins = copies;
         return 0;
 }
 
@@ -186,6 +197,7 @@ static int server_init(HttpServer *s, sd_event *event, Engine *engine, const Htt
         struct group *group = config->group ? getgrnam(config->group) : NULL;
 
         s->event = sd_event_ref(event);
+        s->probe.fd = -EBADF;
         s->engine = engine;
         s->unix_listener = (Listener){.server = s, .fd = -EBADF, .is_unix = true};
         s->tcp_listener = (Listener){.server = s, .fd = -EBADF};
@@ -233,9 +245,20 @@ int http_new(sd_event *event, Engine *engine, const HttpConfig *config, HttpServ
         return 0;
 }
 
+int http_reconfigure(HttpServer *s, const HttpConfig *config) {
+        int r = copy_origins(s, config->origins);
+
+        if (r < 0 || s->others_view == config->others_view)
+                return r;
+        s->others_view = config->others_view;
+        listen_access(s);
+        return 0;
+}
+
 void http_stop(HttpServer *s) {
         if (s->engine)
                 engine_on_change(TAKE(s->engine), NULL, NULL);
+        probe_done(&s->probe);
         /* MHD must not be stopped with suspended connections. */
         waiters_resume_all(s);
         listener_stop(&s->unix_listener);
@@ -250,9 +273,7 @@ void http_free(HttpServer *s) {
         pendings_free(s);
         sd_event_source_disable_unref(s->wait_timer);
         job_cache_free(s->cache);
-        for (char **o = s->origins; o && *o; o++)
-                free(*o);
-        free(s->origins);
+        origins_free(s->origins);
         free(s->address);
         free(s->socket_path);
         sd_event_unref(s->event);

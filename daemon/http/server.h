@@ -36,6 +36,14 @@ struct Waiter {
         bool timed_out; /* why it was woken last */
 };
 
+/* The daemon's own question to its server: probe.c. */
+typedef struct Probe {
+        int fd; /* of the asking end; negative: none is under way */
+        sd_event_source *io;
+        HttpProbeFunc answered;
+        void *userdata;
+} Probe;
+
 struct Listener {
         HttpServer *server;
         struct MHD_Daemon *daemon;
@@ -61,6 +69,7 @@ struct HttpServer {
         char *address;
         char **origins;
         gid_t operators; /* (gid_t) -1: there is no such group */
+        Probe probe;
         bool others_view;
         int64_t heartbeat_us;
         unsigned timeout_s, max_connections;
@@ -106,6 +115,10 @@ _must_check_ int listen_open(HttpServer *server, const HttpConfig *config, Error
 /* Splits "HOST:PORT", refuses what is not loopback. *ret_host is without brackets; caller frees. */
 _must_check_ int listen_parse(const char *text, char **ret_host, unsigned *ret_port, Error *reterr);
 void listen_close(HttpServer *server);
+/* Sets anew who may use the Unix socket, unless it is the service manager's. */
+void listen_access(const HttpServer *server);
+/* ---- probe.c ---- */
+void probe_done(Probe *p);
 
 /* ---- request.c ---- */
 enum MHD_Result request_handle(void *cls, struct MHD_Connection *connection, const char *url,

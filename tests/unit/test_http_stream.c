@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "api/text.h"
+#include "daemon/http/server.h"
 #include "http_harness.h"
 
 static void send_get(Harness *h, int fd, const char *path, const char *headers) {
@@ -304,8 +305,45 @@ static void a_log_that_is_not_there_yet_is_empty(void **state) {
         assert_non_null(strstr(a, "Updd-Log-More: yes\r\n"));
 }
 
+static void on_answered(void *userdata) {
+        (*(int *) userdata)++;
+}
+
+static void the_server_answers_its_own_daemon(void **state) {
+        _cleanup_harness_ Harness *h = harness_new(NULL);
+        int answered = 0;
+
+        for (int i = 1; i <= 3; i++) {
+                assert_int_equal(http_probe(h->http, on_answered, &answered), 0);
+                assert_int_equal(http_probe(h->http, on_answered, &answered), -EALREADY);
+                harness_turn(h, 100);
+                assert_int_equal(answered, i);
+        }
+        /* One that is under way when it ends. */
+        assert_int_equal(http_probe(h->http, on_answered, &answered), 0);
+}
+
+static void a_server_that_has_fallen_silent_does_not_answer(void **state) {
+        _cleanup_harness_ Harness *h = harness_new(NULL);
+        Listener *l = &h->http->unix_listener;
+        int answered = 0;
+
+        assert_true(sd_event_source_set_enabled(l->io, SD_EVENT_OFF) >= 0);
+        assert_true(sd_event_source_set_enabled(l->timer, SD_EVENT_OFF) >= 0);
+        assert_int_equal(http_probe(h->http, on_answered, &answered), 0);
+        assert_true(sd_event_source_set_enabled(l->again, SD_EVENT_OFF) >= 0);
+        harness_turn(h, 200);
+        assert_int_equal(answered, 0);
+        assert_int_equal(http_probe(h->http, on_answered, &answered), -EALREADY);
+        assert_true(sd_event_source_set_enabled(l->io, SD_EVENT_ON) >= 0);
+        harness_turn(h, 200);
+        assert_int_equal(answered, 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_server_answers_its_own_daemon),
+                cmocka_unit_test(a_server_that_has_fallen_silent_does_not_answer),
                 cmocka_unit_test(a_job_that_has_not_changed_is_not_sent_again),
                 cmocka_unit_test(a_job_that_has_changed_is_never_answered_with_the_old_text),
                 cmocka_unit_test(a_long_poll_ends_with_the_change),
