@@ -27,8 +27,9 @@ def once(name):
     return f"test -e {name} || {{ touch {name}; exit 1; }}"
 
 
-def until(name):
-    return f"while ! test -e {name}; do sleep 0.02; done"
+def until(name, also="true"):
+    """Waits for a file, and fails when what must be so meanwhile is not."""
+    return f"while ! test -e {name}; do {also} || exit 9; sleep 0.02; done"
 
 
 # Kills its own supervisor, as a machine without memory would.
@@ -46,6 +47,7 @@ def asks(name, then="", undo="none"):
 
 
 READS = "cat </dev/tty >/dev/null & :"  # by which a question is known
+READER_LIVES = "kill -0 $! 2>/dev/null"
 
 
 # ---- forward ------------------------------------------------------------------------------------
@@ -184,8 +186,8 @@ def undo_asks(tiny):
 
 def unheard(tiny):
     """Steps that ask and do not wait for the answer: one goes on, and one fails."""
-    return tiny.plan(asks("q", f"{READS}; {until('heard')}"),
-                     asks("r", f"{READS}; {until('heard-r')}; exit 1"))
+    return tiny.plan(asks("q", f"{READS}; {until('heard', READER_LIVES)}"),
+                     asks("r", f"{READS}; {until('heard-r', READER_LIVES)}; exit 1"))
 
 
 def paused(tiny):
@@ -267,7 +269,8 @@ def crashed_undo(tiny):
 def crashed_asking(tiny):
     """Supervisors are killed, one while its question is open; a person goes back from there."""
     return tiny.plan({"id": "par", "parallel": [
-        asks("q", f"{READS}; {until('heard')}; {DIE}", tiny.tell("undo-q")) | {"on_crash": "ask"},
+        {**asks("q", f"{READS}; {until('heard', READER_LIVES)}; {DIE}", tiny.tell("undo-q")),
+         "on_crash": "ask"},
         tiny.look("l", f"{until('heard')}; {DIE}", on_crash="ask"),
         tiny.act("t", f"{until('heard')}; {DIE}", on_crash="ask")]})
 

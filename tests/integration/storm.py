@@ -7,6 +7,7 @@ request that was acknowledged, and every job, is then held against the rules.
 A storm is made of its seed: what is killed when, and which jobs there are. What the kills hit depends
 on the machine's pace, so a seed leads near a fault and not surely to it.
 """
+import glob
 import http.client
 import json
 import os
@@ -97,7 +98,8 @@ class Blows(threading.Thread):
     def alive(self):
         """{attempt's id: its supervisor}"""
         found = {}
-        for claim in (self.updd.state / "jobs").glob("*/*/*/claim"):
+        # Unlike pathlib's, this one does not mind folders that go meanwhile.
+        for claim in map(pathlib.Path, glob.glob(f"{self.updd.state}/jobs/*/*/*/claim")):
             if claim in self.dead:
                 continue
             said = rules.read(claim)
