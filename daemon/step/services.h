@@ -43,6 +43,9 @@ typedef struct ServiceKind {
         /* Before a start: adds to `entry` what is there. */
         int (*prepare)(Step *s, Service *v, json_t *entry, Error *reterr);
         int (*start)(Step *s, Service *v, Error *reterr);
+        /* In the place of a start, when it is up already (a person was quicker): gives back what
+         * this job's stop took away to keep it down. NULL: nothing is taken away. */
+        int (*adopt)(Step *s, Service *v, Error *reterr);
         /* Called once it is up. NULL: nothing to do. */
         int (*started)(Step *s, Service *v, Error *reterr);
         /* Stops what a start made, as its entry tells it apart from what was there. */

@@ -236,6 +236,13 @@ static int compose_start(Step *s, Service *v, Error *reterr) {
         return r < 0 ? r : give_back(s, p, reterr);
 }
 
+static int compose_adopt(Step *s, Service *v, Error *reterr) {
+        Project *p;
+        int r = compose_project(s, v, &p, reterr);
+
+        return r < 0 ? r : give_back(s, p, reterr);
+}
+
 /* 1: it was there and ran; 0: it was there; -1: this start made it. */
 static int was_there(const json_t *before, const char *id) {
         json_t *item;
@@ -281,6 +288,7 @@ const ServiceKind service_compose = {
         .restored = compose_restored,
         .prepare = compose_prepare,
         .start = compose_start,
+        .adopt = compose_adopt,
         .unstart = compose_unstart,
         .done = compose_done,
 };

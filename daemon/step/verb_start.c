@@ -112,7 +112,7 @@ static int start_one(Step *s, Service *v, void *userdata, Error *reterr) {
                 return r;
         if (look.state == SERVICE_UP && !is_recorded(entries, v->name)) {
                 step_log(s, "%s: is up already", v->name);
-                return 0;
+                return v->kind->adopt ? v->kind->adopt(s, v, reterr) : 0;
         }
         r = record(s, v, reterr);
         if (r >= 0)

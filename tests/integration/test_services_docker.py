@@ -373,6 +373,17 @@ def test_a_start_after_a_stop_gives_back_the_restart_policy(step, boxes):
     assert boxes.look() == before
 
 
+def test_what_a_person_started_meanwhile_gets_its_restart_policy_back(step, boxes):
+    shop(boxes)
+    before = {n: c["restart"] for n, c in boxes.look().items()}
+    service(step, "app", **{"except": ["db"]})
+    done(attempt(step, "do", "stop"))
+    boxes.docker("start", *(boxes.look()[name]["id"] for name in ("api", "web")))
+    boxes.until_healthy("api")
+    assert done(attempt(step, "do", "start"))["outputs"]["started"] == []
+    assert {n: c["restart"] for n, c in boxes.look().items()} == before
+
+
 def test_a_new_version_and_back_again(step, boxes):
     """The whole way of an upgrade by compose: down, new file, up, and everything undone."""
     shop(boxes)

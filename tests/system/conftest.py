@@ -7,7 +7,7 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "integration"), str(HERE)]
+sys.path[:0] = [str(HERE.parent / "integration"), str(HERE.parent / "standins"), str(HERE)]
 
 import daemon as daemon_module  # noqa: E402
 import machine as machine_module  # noqa: E402
