@@ -53,12 +53,19 @@ static int source_path(const Job *job, const json_t *source, const json_t *scope
         return *ret ? 0 : -ENOMEM;
 }
 
-static int from_credential(const json_t *secret, char **ret) {
-        const char *name = args_text(secret, "credential", NULL);
+/* LoadCredential= and SetCredentialEncrypted= of updd.service, as they were when it started. */
+static int from_credential(const json_t *secret, const json_t *scope, char **ret) {
+        const char *text = args_text(secret, "credential", NULL);
         const char *dir = getenv("CREDENTIALS_DIRECTORY");
-        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ char *name = NULL, *path = NULL;
+        int r;
 
-        if (!name || !dir || strchr(name, '/'))
+        if (!text || !dir)
+                return -ENOENT;
+        r = plan_expand_text(text, scope, &name, NULL);
+        if (r < 0)
+                return r;
+        if (strchr(name, '/'))
                 return -ENOENT;
         path = path_join(dir, name);
         return path ? secret_read(path, ret) : -ENOMEM;
@@ -119,7 +126,7 @@ static int secret_resolve(const Turn *t, const Job *job, const char *name, const
         r = from_kept(t, job, name, ret);
         if (r >= 0 || !secret)
                 return r;
-        r = from_credential(secret, ret);
+        r = from_credential(secret, scope, ret);
         if (r < 0)
                 r = from_env_file(job, secret, scope, ret);
         if (r < 0)
