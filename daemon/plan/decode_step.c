@@ -80,6 +80,17 @@ static Scope step_scope(Scope outer, const Node *n, const Node *verb, ssize_t in
         return sc;
 }
 
+static const char *place_words(Scope sc) {
+        switch (sc.phase) {
+        case PHASE_UNDO: return "an undo";
+        case PHASE_DRY_RUN: return "dry_run";
+        case PHASE_HOOK: return "a hook";
+        case PHASE_MAIN:
+        case PHASE_FINALISE: return "a parallel group";
+        default: return "a rollback";
+        }
+}
+
 /* Which words are allowed where: the shape of the tree, judged while it is walked. */
 static void check_place(Decoder *d, Scope sc, const Node *n, const Node *verb) {
         bool aside = sc.phase != PHASE_MAIN && sc.phase != PHASE_FINALISE;
@@ -89,18 +100,14 @@ static void check_place(Decoder *d, Scope sc, const Node *n, const Node *verb) {
         if (v && v->class == VERB_GATE && (aside || sc.parallel))
                 fault_key(d->faults, verb, "gate-place", NULL,
                           "a gate ('confirm') stands inside %s, where nobody can be asked",
-                          sc.phase == PHASE_UNDO      ? "an undo"
-                          : sc.phase == PHASE_DRY_RUN ? "dry_run"
-                          : hook                      ? "a hook"
-                          : aside                     ? "a rollback"
-                                                      : "a parallel group");
+                          place_words(sc));
+        if (v && streq(v->spec.name, "reboot") && (aside || sc.parallel))
+                fault_key(d->faults, verb, "reboot-place", NULL,
+                          "'reboot' stands inside %s, which it would interrupt", place_words(sc));
         if (aside && node_find(n, "undo"))
                 fault_key(d->faults, node_find(n, "undo"), "undo-place", NULL,
                           "'undo' stands inside %s: what is done there is not undone",
-                          sc.phase == PHASE_UNDO      ? "an undo"
-                          : sc.phase == PHASE_DRY_RUN ? "dry_run"
-                          : hook                      ? "a hook"
-                                                      : "a rollback");
+                          place_words(sc));
         if (hook && v && v->class != VERB_HOOK && !streq(v->spec.name, "run") &&
             !streq(v->spec.name, "collect"))
                 fault_key(d->faults, verb, "hook-verb", NULL,

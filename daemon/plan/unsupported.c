@@ -57,6 +57,8 @@ static void judge(Walk *w, const json_t *o) {
                 note(w, verb, v->later);
         if (c && c->later)
                 note(w, check, c->later);
+        if (v && streq(verb, "reboot") && !w->units)
+                note(w, verb, "a reboot goes through systemd, and steps do not run in it");
         if (v)
                 judge_limits(w, o);
         if (v && streq(verb, "backup") && json_object_get(args, "buckets"))

@@ -12,6 +12,7 @@ extern const Verb verb_fetch;
 extern const Verb verb_git;
 extern const Verb verb_http;
 extern const Verb verb_observe;
+extern const Verb verb_reboot;
 extern const Verb verb_release;
 extern const Verb verb_remove;
 extern const Verb verb_reserve;
@@ -27,8 +28,9 @@ extern const Verb verb_webhook;
 extern const Verb verb_write;
 
 const Verb *const step_verbs[] = {
-        &verb_append,  &verb_backup,  &verb_check, &verb_collect,  &verb_compose, &verb_copy,
-        &verb_fetch,   &verb_git,     &verb_http,  &verb_observe,  &verb_release, &verb_remove,
-        &verb_reserve, &verb_restore, &verb_run,   &verb_snapshot, &verb_sql,     &verb_start,
-        &verb_stop,    &verb_switch,  &verb_wait,  &verb_webhook,  &verb_write,   NULL,
+        &verb_append, &verb_backup,   &verb_check,   &verb_collect, &verb_compose,
+        &verb_copy,   &verb_fetch,    &verb_git,     &verb_http,    &verb_observe,
+        &verb_reboot, &verb_release,  &verb_remove,  &verb_reserve, &verb_restore,
+        &verb_run,    &verb_snapshot, &verb_sql,     &verb_start,   &verb_stop,
+        &verb_switch, &verb_wait,     &verb_webhook, &verb_write,   NULL,
 };

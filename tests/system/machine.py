@@ -93,6 +93,13 @@ class Machine:
         self.ask("systemctl", "poweroff", "--no-block")
         self.ended()
 
+    def rebooted(self):
+        """Goes on where the machine itself asked for another boot."""
+        code = self.nspawn.wait(120 * SLOW)
+        assert code == 133, f"it was not a reboot: {code}; {self.said()}"  # systemd-nspawn(1)
+        self.nspawn = self.init = None
+        return self.boot()
+
     def ended(self):
         self.nspawn.wait(120 * SLOW)
         self.nspawn = self.init = None
