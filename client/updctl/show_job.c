@@ -38,6 +38,11 @@ bool job_ended(const json_t *job) {
         return false;
 }
 
+/* For a window that opens by itself; one that is over is a person's. */
+static bool wait_is_ahead(const json_t *wait) {
+        return streq0(get_text(wait, "kind"), "window") && !get_bool(wait, "overdue");
+}
+
 bool job_waits_for_person(const json_t *job) {
         json_t *wait;
         size_t i;
@@ -45,7 +50,7 @@ bool job_waits_for_person(const json_t *job) {
         if (!streq0(get_text(job, "state"), "waiting"))
                 return false;
         json_array_foreach (json_object_get(job, "waits"), i, wait)
-                if (!streq0(get_text(wait, "kind"), "window"))
+                if (!wait_is_ahead(wait))
                         return true;
         return false;
 }
@@ -116,7 +121,8 @@ static void put_choice(const Screen *s, int64_t id, const json_t *wait) {
         if (!isempty(message))
                 put_text(s, 2, "", BOLD, message);
         if (wait_can_retry(wait))
-                put(s, NOTE, "  updctl retry %" PRId64 "\n", id);
+                put(s, NOTE, "  updctl retry %" PRId64 "%s\n", id,
+                    streq0(get_text(wait, "kind"), "window") ? " --reason TEXT" : "");
         if (wait_can_skip(wait))
                 put(s, NOTE, "  updctl skip %" PRId64 " --reason TEXT\n", id);
 }
@@ -143,7 +149,8 @@ static const char *wait_words(const json_t *wait) {
         if (streq0(kind, "question"))
                 return "asks";
         if (streq0(kind, "window"))
-                return "waits for its window";
+                return get_bool(wait, "overdue") ? "waits for a decision: its window is over"
+                                                 : "waits for its window";
         if (streq0(kind, "missing-secret"))
                 return "waits for a secret";
         return "waits for a decision";
@@ -155,7 +162,6 @@ static void put_wait(const Screen *s, int64_t id, const json_t *wait) {
         _cleanup_free_ char *until = deadline > 0 ? deadline_text(deadline) : NULL;
         _cleanup_free_ char *head = NULL;
         const char *then = get_text(wait, "on_timeout"), *prompt = get_text(wait, "prompt");
-        bool window = streq0(get_text(wait, "kind"), "window");
 
         head = strf("%s %s%s%s%s%s%s%s", step_of(wait), wait_words(wait), from ? " since " : "",
                     from ? from : "", until ? ", " : "", until ? until : "",
@@ -169,7 +175,7 @@ static void put_wait(const Screen *s, int64_t id, const json_t *wait) {
                     get_bool(wait, "echo") ? "TEXT" : "  (it is not shown while you type)");
         } else if (json_array_size(json_object_get(wait, "secrets")) > 0)
                 put_secrets(s, id, wait);
-        else if (!window)
+        else if (!wait_is_ahead(wait))
                 put_choice(s, id, wait);
 }
 

@@ -2,6 +2,20 @@
 /* Moving a job on: which part of its life is next, when it parks, when it leaves memory. */
 #include "daemon/engine/turn.h"
 
+/* A window that is still to open calls nobody. */
+static bool calls_somebody(const Job *job) {
+        json_t *wait;
+        size_t i;
+
+        if (job->state != JOB_WAITING)
+                return true;
+        json_array_foreach (job->waits, i, wait) {
+                if (wait_is_for_person(wait))
+                        return true;
+        }
+        return false;
+}
+
 static void hooks_of_state(Job *job) {
         static const char *const events[_JOB_STATE_MAX] = {
                 [JOB_WAITING] = "waiting",
@@ -11,7 +25,8 @@ static void hooks_of_state(Job *job) {
                 [JOB_ROLLED_BACK] = "rolled_back",
         };
 
-        if (events[job->state])
+        job_fact(job, "remind", NULL);
+        if (events[job->state] && calls_somebody(job))
                 hooks_queue(job, events[job->state]);
         if (job_state_is_end(job->state))
                 hooks_queue(job, "ended");
@@ -105,8 +120,10 @@ int job_advance(Turn *t, Job *job, Error *reterr) {
         }
         if (r >= 0)
                 r = park(t, job);
-        if (r >= 0)
+        if (r >= 0) {
+                remind_settle(t, job);
                 reserve_settle(t, job);
+        }
         if (r >= 0)
                 images_settle(t, job);
         if (r >= 0)

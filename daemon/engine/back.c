@@ -39,6 +39,13 @@ int back_begin(Turn *t, Job *job, JobEvent event, const char *strategy, const ch
         return r;
 }
 
+bool job_untouched(const Job *job) {
+        for (unsigned i = 0; i < job->def->n_steps; i++)
+                if (job->def->steps[i].phase == PHASE_MAIN && job->steps[i].begun)
+                        return false;
+        return true;
+}
+
 void step_leave(Job *job, unsigned idx, const char *why, const char *who) {
         job_step_note(job, idx, "left", json_string(why));
         job_tell(job, "step_left", (int) idx, who, json_pack("{s:s}", "why", why));

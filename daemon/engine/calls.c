@@ -260,13 +260,6 @@ static int call_rollback(Batch *b, Job *job, Call *call, Reply *reply) {
         return back_begin(&b->turn, job, JOB_EVENT_ROLLBACK, name, why, call->who);
 }
 
-static bool untouched(const Job *job) {
-        for (unsigned i = 0; i < job->def->n_steps; i++)
-                if (job->def->steps[i].phase == PHASE_MAIN && job->steps[i].begun)
-                        return false;
-        return true;
-}
-
 /* A cancel goes all the way back: where that wants a text typed, it is no way around it. */
 static int cancel_wants_typing(const Job *job, Error *reterr) {
         const json_t *full = NULL;
@@ -293,7 +286,7 @@ static int call_cancel(Batch *b, Job *job, Call *call, Reply *reply) {
                    isempty(reason) ? "" : reason);
         if (!why)
                 return error_oom(&reply->error);
-        if (!untouched(job)) {
+        if (!job_untouched(job)) {
                 r = cancel_wants_typing(job, &reply->error);
                 return r < 0 ? r
                              : back_begin(&b->turn, job, JOB_EVENT_CANCEL, "full", why, call->who);
@@ -361,9 +354,19 @@ static void steps_again(Job *job, Phase phase) {
         }
 }
 
+/* What a retry makes of the job, once its wait is closed. */
+static int retry_settle(Job *job, const Call *call, bool window) {
+        if (window)
+                return window_lift(job, call->who, args_text(call->body, "reason", ""));
+        steps_again(job, job->state == JOB_SUCCEEDED ? PHASE_FINALISE : PHASE_MAIN);
+        job_fact(job, "failure", NULL);
+        job_fact(job, "decided", NULL);
+        return 0;
+}
+
 static int call_retry(Batch *b, Job *job, Call *call, Reply *reply) {
         _cleanup_free_ char *id = NULL;
-        bool early = job->started == 0;
+        bool early = job->started == 0, window;
         json_t *wait;
         int r;
 
@@ -372,6 +375,11 @@ static int call_retry(Batch *b, Job *job, Call *call, Reply *reply) {
         if (job->state == JOB_STUCK)
                 return stuck_retry(b, job, call, reply);
         r = wait_named(job, call, NULL, "retry", &wait, &reply->error);
+        if (r < 0)
+                return r;
+        /* Outside of the window that was agreed on, one says why. */
+        window = streq0(args_text(wait, "kind", NULL), "window");
+        r = window ? reason_demanded(call, &reply->error) : 0;
         if (r < 0)
                 return r;
         id = strdup(args_text(wait, "id", ""));
@@ -383,9 +391,8 @@ static int call_retry(Batch *b, Job *job, Call *call, Reply *reply) {
         wait_close(job, id, call->who,
                    json_pack("{s:s, s:s*}", "answer", "retry", "reason",
                              args_text(call->body, "reason", NULL)));
-        steps_again(job, job->state == JOB_SUCCEEDED ? PHASE_FINALISE : PHASE_MAIN);
-        job_fact(job, "failure", NULL);
-        job_fact(job, "decided", NULL);
+        if (retry_settle(job, call, window) < 0)
+                return error_oom(&reply->error);
         job->advance = true;
         return job_enter(&b->turn, job, early ? JOB_EVENT_REQUEUE : JOB_EVENT_RETRY);
 }

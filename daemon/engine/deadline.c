@@ -13,6 +13,9 @@
  *                                         run already is taken off: never longer than first given
  *     and its wall clock is ahead         has passed as far as the clock says
  *
+ * A maintenance window that names a time of day was agreed in wall time and follows that clock in
+ * all of this, but is never open for longer than first given (window-time.c).
+ *
  * The wall clock is not asked again later in that boot: the first look at a clock that a time
  * service has not set yet makes a deadline late, a second look could make it early, and what comes
  * early rolls back by itself.
@@ -123,6 +126,40 @@ static void waits_carry(Job *job) {
         }
 }
 
+/* The facts that have a deadline as "until". */
+static const char *const facts_until[] = {"window", "remind"};
+
+/* Replaces the deadline of a fact, which may be shared. */
+static void fact_put_until(Job *job, const char *key, const Deadline *d) {
+        json_t *fact = json_copy(json_object_get(job->facts, key));
+
+        (void) json_put(fact, "until", deadline_to_json(d));
+        job_fact(job, key, fact);
+}
+
+static void facts_carry(Job *job) {
+        for (size_t i = 0; i < ELEMENTSOF(facts_until); i++) {
+                const json_t *until =
+                        json_object_get(json_object_get(job->facts, facts_until[i]), "until");
+                Deadline d = deadline_from_json(until);
+
+                if (until && !is_of_this_boot(until))
+                        fact_put_until(job, facts_until[i], &d);
+        }
+}
+
+static void facts_show(Job *job) {
+        for (size_t i = 0; i < ELEMENTSOF(facts_until); i++) {
+                const json_t *fact = json_object_get(job->facts, facts_until[i]);
+                Deadline d = deadline_from_json(json_object_get(fact, "until"));
+
+                if (!deadline_is_set(&d) || json_is_true(json_object_get(fact, "absolute")))
+                        continue;
+                d.wall = d.boot + job->offset;
+                fact_put_until(job, facts_until[i], &d);
+        }
+}
+
 void job_clock_load(Job *job, const json_t *value) {
         int64_t now = now_wall_ms();
 
@@ -135,6 +172,7 @@ void job_clock_load(Job *job, const json_t *value) {
          * of a time before the last event. */
         job->offset = clock_offset() + MAX(job->told - now, INT64_C(0));
         waits_carry(job);
+        facts_carry(job);
         job->rewrite = true;
 }
 
@@ -151,6 +189,7 @@ static void deadlines_show(Job *job) {
                 d.wall = d.boot + job->offset;
                 wait_put_deadline(wait, &d);
         }
+        facts_show(job);
         if (deadline_is_set(&job->way_back))
                 job->way_back.wall = job->way_back.boot + job->offset;
         for (unsigned k = 0; k < job->def->n_steps; k++)

@@ -67,6 +67,12 @@ static int step_begin(Turn *t, Job *job, unsigned idx) {
         _cleanup_error_ Error error = ERROR_INIT;
         int r;
 
+        if (def->phase == PHASE_MAIN && window_holds(job)) {
+                /* A next try that may not come by itself must not be waited for. */
+                job->steps[idx].again = (Deadline){0};
+                job->steps[idx].dirty = true;
+                return window_wait(job);
+        }
         r = step_wanted(t, job, idx);
         if (r <= 0)
                 return r == -EBADE ? 0 : r;
@@ -338,6 +344,8 @@ int queued_advance(Turn *t, Job *job, Error *reterr) {
                 job_tell(job, "checks_refused", (int) begin, NULL, NULL);
                 return job_enter(t, job, JOB_EVENT_CHECKS_REFUSED);
         }
+        if (window_holds(job))
+                return window_wait(job);
         if (begin < end && job->steps[begin].status == STEP_DONE) {
                 job_tell(job, "checks_passed", (int) begin, NULL, NULL);
                 return start(t, job);

@@ -19,6 +19,8 @@ static json_t *hook_event(const Job *job, const char *event) {
                 job_state_to_text(job->state), "title", job->def->title, "waits", job_waits(job),
                 "decided", json_object_get(job->facts, "decided"));
         json_t *failure = data ? job_failure(job) : NULL, *back = data ? job_back(job) : NULL;
+        json_t *window = data ? window_view(job) : NULL;
+        json_t *reminder = json_object_get(json_object_get(job->facts, "remind"), "n");
         char time[TIME_TEXT_MAX];
 
         if (!data)
@@ -28,6 +30,10 @@ static json_t *hook_event(const Job *job, const char *event) {
                 (void) json_put(data, "failure", failure);
         if (back)
                 (void) json_put(data, "back", back);
+        if (window)
+                (void) json_put(data, "window", window);
+        if (json_integer_value(reminder) > 0)
+                (void) json_object_set(data, "reminder", reminder);
         return data;
 }
 

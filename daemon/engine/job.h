@@ -75,7 +75,7 @@ typedef struct Job {
         unsigned next_wait;
         json_t *waits; /* array */
         json_t *facts; /* object: "stamp", "strategy", "decided", "failure", "labels", "overrides",
-                          "way_back", "deferred", "closed" (waits: by, at, how), "window" (window.c) */
+                          "way_back", "deferred", "closed" (waits: by, at, how), "window" (window.c), "remind" */
         Deadline way_back;
         bool way_back_open, finalising;
         int64_t told;   /* wall ms of the last event; the next one's is not before it */

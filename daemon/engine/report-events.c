@@ -173,6 +173,22 @@ static char *say_changed(const json_t *data) {
         return said;
 }
 
+static char *say_window(const json_t *data) {
+        return strdup("the window opened");
+}
+
+static char *say_window_closed(const json_t *data) {
+        return with("the window closed", of(data, "because", NULL));
+}
+
+static char *say_notice(const json_t *data) {
+        return with("the notice of the window went out", of(data, "begins", NULL));
+}
+
+static char *say_reminded(const json_t *data) {
+        return with("a reminder went out", of(data, "because", NULL));
+}
+
 static const struct {
         const char *type;
         Sentence say;
@@ -202,6 +218,10 @@ static const struct {
         {"stop_wanted", say_stop, false},
         {"hook_failed", say_hook, false},
         {"wait_opened", say_opened, false},
+        {"window_opened", say_window, false},
+        {"window_closed", say_window_closed, true},
+        {"notice", say_notice, false},
+        {"reminded", say_reminded, false},
 };
 
 char *event_sentence(const char *type, const json_t *data) {

@@ -55,6 +55,10 @@ static const Kind kinds[] = {
         {"hook_started", NULL, LOG_LEVEL_INFO, NULL, "has begun"},
         {"hook_done", NULL, LOG_LEVEL_INFO, NULL, "is done"},
         {"wait_closed", NULL, LOG_LEVEL_INFO},
+        {"window_opened", NULL, LOG_LEVEL_INFO},
+        {"window_closed", NULL, LOG_LEVEL_WARNING},
+        {"notice", NULL, LOG_LEVEL_INFO},
+        {"reminded", NULL, LOG_LEVEL_NOTICE},
         {"clock_set", NULL, LOG_LEVEL_INFO, NULL, "the wall clock was set"},
 };
 

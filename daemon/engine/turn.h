@@ -117,6 +117,8 @@ _must_check_ int back_advance(Turn *t, Job *job, Error *reterr);
 /* Sets out on the way back: closes waits, fixes the strategy. */
 _must_check_ int back_begin(Turn *t, Job *job, JobEvent event, const char *strategy,
                             const char *why, const char *who);
+/* No step of the plan has begun. */
+bool job_untouched(const Job *job);
 /* The step stays as it is; this names it, in the job and in its journal. `who` may be NULL. */
 void step_leave(Job *job, unsigned idx, const char *why, const char *who);
 /* Records one attempt and lets it begin after the commit. 0 begun; 1 a wait was opened instead (a
@@ -141,7 +143,10 @@ json_t *wait_find(const Job *job, const char *id);
 json_t *wait_find_step(const Job *job, const char *kind, const char *step);
 void wait_close(Job *job, const char *id, const char *who, json_t *data);
 void waits_close_all(Job *job, const char *why);
-/* Deadlines that have passed: gates. */
+/* The strategy that a missed deadline at the step leads to; NULL: hold, for the reason *ret_why. */
+const char *missed_leads_to(const Turn *t, const Job *job, unsigned idx, const char *on_timeout,
+                            const char **ret_why);
+/* Deadlines that have passed: the window's, gates'. */
 _must_check_ int waits_check(Turn *t, Job *job, Error *reterr);
 /* The earliest moment (CLOCK_BOOTTIME ms) at which the job wants to be looked at; INT64_MAX: none.
  */
@@ -167,6 +172,30 @@ const char *window_text(const Job *job, const char *key);
 bool window_is(const Job *job, const char *state);
 /* As the API shows it; NULL: the job has none. */
 json_t *window_view(const Job *job);
+
+/* ---- window-time.c ---- */
+/* What the clock has made of it since: it opens, the notice goes out, it closes and with that the
+ * job may go back. */
+_must_check_ int window_check(Turn *t, Job *job);
+/* No step of the way forward may begin now. */
+bool window_holds(const Job *job);
+/* Then the job waits: until it opens, or for a person. -ENOMEM. */
+_must_check_ int window_wait(Job *job);
+/* The job goes on outside of it. -ENOMEM. */
+_must_check_ int window_lift(Job *job, const char *who, const char *reason);
+/* Milliseconds until no further step begins; INT64_MAX: that does not come by itself. */
+int64_t window_closes_in(const Job *job, int64_t wall_now, int64_t boot_now);
+/* CLOCK_BOOTTIME ms; INT64_MAX: never. */
+int64_t window_wakes_at(const Job *job);
+/* Not for a window that is still to open. */
+bool wait_is_for_person(const json_t *wait);
+
+/* ---- remind.c ---- */
+/* Sends the reminder that is due, and plans the next. */
+void remind_settle(Turn *t, Job *job);
+int64_t remind_wakes_at(const Job *job);
+/* How long before its end what takes so long is reminded of; 0: not at all. */
+int64_t remind_lead(int64_t ms);
 
 /* ---- reserve.c ---- */
 /* A job that has ended needs nothing reserved any more. */

@@ -88,7 +88,7 @@ static json_t *progress_view(const Job *job) {
         return json_pack("{s:i, s:i}", "done", (int) done, "total", (int) total);
 }
 
-/* "until" is the engine's own; everything else of a wait is for people. */
+/* "until" and "lead" are the engine's own; everything else of a wait is for people. */
 json_t *job_waits(const Job *job) {
         json_t *list = json_array(), *wait;
         size_t i;
@@ -97,6 +97,7 @@ json_t *job_waits(const Job *job) {
                 json_t *copy = json_copy(wait);
 
                 (void) json_object_del(copy, "until");
+                (void) json_object_del(copy, "lead");
                 (void) json_array_append_new(list, copy);
         }
         return list;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a job waits for: gates, questions, retry-or-skip, missing secrets. A wait has an id that is
+ * What a job waits for: gates, questions, retry-or-skip, missing secrets, its window. A wait has an id that is
  * never used again within its job; whoever answers names it.
  */
 #include "api/args.h"
@@ -24,6 +24,7 @@ json_t *wait_open(Job *job, const char *kind, int step, int64_t within_ms, json_
 
                 (void) json_put(wait, "until", deadline_to_json(&d));
                 (void) json_put(wait, "deadline", json_string(time_format(d.wall, time)));
+                (void) json_put(wait, "lead", json_integer(remind_lead(within_ms)));
         }
         if (json_array_append_new(job->waits, wait) < 0)
                 return NULL;
@@ -169,9 +170,8 @@ int gate_open(Turn *t, Job *job, unsigned idx, Error *reterr) {
         return wait_open(job, "gate", (int) idx, within, more) ? 0 : error_oom(reterr);
 }
 
-/* The strategy that a missed deadline leads to; NULL: hold, with the reason in *ret_why. */
-static const char *missed_leads_to(const Turn *t, const Job *job, unsigned idx,
-                                   const char *on_timeout, const char **ret_why) {
+const char *missed_leads_to(const Turn *t, const Job *job, unsigned idx, const char *on_timeout,
+                            const char **ret_why) {
         const json_t *found = NULL;
         Choice choice = strategy_for(job, idx);
         const char *strategy = streq(on_timeout, "rollback") ? choice.strategy : on_timeout;
@@ -234,7 +234,11 @@ static int gate_missed(Turn *t, Job *job, json_t *wait) {
 int waits_check(Turn *t, Job *job, Error *reterr) {
         json_t *wait;
         size_t i;
+        int r;
 
+        r = window_check(t, job);
+        if (r < 0)
+                return r == -ENOMEM ? error_oom(reterr) : r;
         json_array_foreach (job->waits, i, wait) {
                 Deadline d = deadline_from_json(json_object_get(wait, "until"));
 
@@ -246,7 +250,7 @@ int waits_check(Turn *t, Job *job, Error *reterr) {
 }
 
 int64_t job_wakes_at(const Job *job) {
-        int64_t at = INT64_MAX;
+        int64_t at = MIN(window_wakes_at(job), remind_wakes_at(job));
         json_t *wait;
         size_t i;
 

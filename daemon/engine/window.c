@@ -5,7 +5,7 @@
  *
  * The fact: "begins", "ends" (wall ms), "length", "expected", "reserve", "notify" (ms; notify -1:
  * the plan does not say), "at_end", "absolute", "state" (ahead, open, closed, lifted), "until" (the
- * deadline of an open one), "noticed". A window that is `absolute` names a time of day and follows
+ * deadline of an open one), "noticed", "reminded". A window that is `absolute` names a time of day and follows
  * the wall clock; one that was given as a length only is a span of time like any other deadline.
  */
 #include <stdarg.h>
@@ -115,17 +115,19 @@ static int plan_says(const Turn *t, const Job *job, json_t **ret, Error *reterr)
         return plan_expand(section, scope, ret, reterr);
 }
 
-static int make_fact(const Given *g, const json_t *plan, json_t **ret, Error *reterr) {
+static int make_fact(const Given *g, bool at_once, const json_t *plan, json_t **ret,
+                     Error *reterr) {
         static const struct {
                 const char *key, *fact;
                 int64_t fallback;
         } spans[] = {{"expected", "expected", 0},
                      {"reserve", "reserve", 0},
                      {"notify_before", "notify", -1}};
-        json_auto_t *fact = json_pack(
-                "{s:I, s:I, s:I, s:b, s:s, s:s}", "begins", (json_int_t) g->begins, "ends",
-                (json_int_t) g->ends, "length", (json_int_t) (g->ends - g->begins), "absolute",
-                g->absolute, "at_end", args_text(plan, "at_end", "hold"), "state", "ahead");
+        json_auto_t *fact =
+                json_pack("{s:I, s:I, s:I, s:b, s:b, s:s, s:s}", "begins", (json_int_t) g->begins,
+                          "ends", (json_int_t) g->ends, "length",
+                          (json_int_t) (g->ends - g->begins), "absolute", g->absolute, "noticed",
+                          at_once, "at_end", args_text(plan, "at_end", "hold"), "state", "ahead");
         int r;
 
         for (size_t i = 0; i < ELEMENTSOF(spans); i++) {
@@ -248,17 +250,20 @@ int window_set(const Turn *t, Job *job, const json_t *given, Error *reterr) {
 
         if (!given)
                 return 0;
-        r = read_given(given, job->created, &g, reterr);
+        r = read_given(given, t->wall_now, &g, reterr);
         if (r >= 0)
                 r = plan_says(t, job, &plan, reterr);
         if (r >= 0)
-                r = make_fact(&g, plan, &fact, reterr);
+                r = make_fact(&g, g.begins <= t->wall_now, plan, &fact, reterr);
         if (r < 0)
                 return r;
-        job_fact(job, "window", TAKE(fact));
+        job_fact(job, "window", json_incref(fact));
         r = refuse_too_short(job, reterr);
         if (r >= 0)
                 r = refuse_unattended(t, job, reterr);
+        /* Overridden, and no step could begin: then nothing of it is kept for a way back. */
+        if (r >= 0 && window_ms(job, "length") <= window_ms(job, "reserve"))
+                r = json_put(fact, "reserve", json_integer(0)) < 0 ? error_oom(reterr) : 0;
         /* It changes nothing, so nothing of it is held by a window. */
         if (r >= 0 && job->dry_run)
                 job_fact(job, "window", NULL);
@@ -275,7 +280,7 @@ void window_tell(const Turn *t, Job *job) {
 
         if (!json_object_get(job->facts, "window"))
                 return;
-        why = too_short(job);
+        why = overridden(job, WINDOW_OVERRIDE) ? too_short(job) : NULL;
         if (why)
                 tell_override(job, WINDOW_OVERRIDE, why);
         if (is_unattended(t, job))
@@ -292,6 +297,16 @@ static void put_span(json_t *view, const char *key, int64_t ms) {
                 (void) json_put(view, key, json_string(text));
 }
 
+/* A span of time ends when it does, whatever the clock was when it began. */
+static int64_t shown_end(const Job *job) {
+        const json_t *fact = json_object_get(job->facts, "window");
+        const json_t *until = json_object_get(fact, "until");
+
+        if (!until || json_is_true(json_object_get(fact, "absolute")))
+                return window_ms(job, "ends");
+        return json_integer_value(json_object_get(until, "wall"));
+}
+
 json_t *window_view(const Job *job) {
         char begins[TIME_TEXT_MAX], ends[TIME_TEXT_MAX];
         json_t *view;
@@ -300,8 +315,7 @@ json_t *window_view(const Job *job) {
                 return NULL;
         view = json_pack("{s:s, s:s, s:s, s:s}", "state", window_text(job, "state"), "begins",
                          time_format(window_ms(job, "begins"), begins), "ends",
-                         time_format(window_ms(job, "ends"), ends), "at_end",
-                         window_text(job, "at_end"));
+                         time_format(shown_end(job), ends), "at_end", window_text(job, "at_end"));
         put_span(view, "length", window_ms(job, "length"));
         put_span(view, "expected", window_ms(job, "expected"));
         put_span(view, "reserve", window_ms(job, "reserve"));

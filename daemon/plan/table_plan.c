@@ -50,10 +50,14 @@ const Spec step_spec = {
 static const Spec window_spec = {
         "window",
         "The maintenance window",
-        FIELDS({"expected", TYPE_DURATION, 0, NULL, "How long the job should take"},
-               {"reserve", TYPE_DURATION, 0, NULL, "Time kept for a way back"},
-               {"notify_before", TYPE_DURATION, 0, NULL, "When the notice goes out"},
-               {"at_end", TYPE_ENUM, FIELD_LITERAL, "hold", "What happens when it closes",
+        FIELDS({"expected", TYPE_DURATION, 0, NULL,
+                "How long the job should take; with `reserve` it must fit into the window"},
+               {"reserve", TYPE_DURATION, 0, "0s",
+                "Time kept for a way back: the window closes for steps so long before its end"},
+               {"notify_before", TYPE_DURATION, 0, "when the job is started",
+                "How long before the window opens the hooks `notice` run"},
+               {"at_end", TYPE_ENUM, FIELD_LITERAL, "hold",
+                "What a job that is not past its last gate does when it closes",
                 WORDS("hold", "rollback")}),
         NULL,
 };

@@ -96,7 +96,6 @@ static void judge_sections(Walk *w, const json_t *norm) {
         } later[] = {
                 {"stores", "object stores come with a later version"},
                 {"kube", "Kubernetes comes with a later version"},
-                {"window", "maintenance windows come with a later version"},
         };
         const char *name;
         json_t *db;
@@ -113,10 +112,6 @@ static void judge_sections(Walk *w, const json_t *norm) {
                 (void) snprintf(w->path, sizeof(w->path), "/databases/%s", name);
                 if (startswith(args_text(db, "url", ""), "postgresql:"))
                         note(w, "postgresql", "PostgreSQL comes with a later version");
-        }
-        if (json_array_size(json_object_get(json_object_get(norm, "hooks"), "notice")) > 0) {
-                (void) snprintf(w->path, sizeof(w->path), "/hooks/notice");
-                note(w, "notice", "notices come with maintenance windows, in a later version");
         }
         w->path[0] = '\0';
         judge_limits(w, norm);

@@ -79,6 +79,7 @@ static const uint8_t job_table[_JOB_STATE_MAX][_JOB_EVENT_MAX] = {
                         [JOB_EVENT_STEPS_DONE] = TO(JOB_SUCCEEDED),
                         [JOB_EVENT_STEP_FAILED] = TO(JOB_ROLLING_BACK),
                         [JOB_EVENT_DRY_RUN_FAILED] = TO(JOB_FAILED),
+                        [JOB_EVENT_DEADLINE] = TO(JOB_ROLLING_BACK),
                         [JOB_EVENT_ROLLBACK] = TO(JOB_ROLLING_BACK),
                         [JOB_EVENT_CANCEL] = TO(JOB_ROLLING_BACK),
                         [JOB_EVENT_WITHDRAW] = TO(JOB_CANCELLED),

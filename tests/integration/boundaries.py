@@ -11,7 +11,7 @@ import subprocess
 
 import rules
 import states
-from crashjobs import JOBS, LONG, MORE, SECRET, UNSTARTABLE, Person, look_at
+from crashjobs import JOBS, LONG, MORE, SECRET, TIMED, UNSTARTABLE, Person, look_at
 from daemon import BUILD, Daemon
 from tiny import Tiny
 
@@ -133,7 +133,7 @@ class Run:
         self.control = Control(folder / "control", kill_at, after)
         self.updd = Survivor(folder / "updd", self.control, program, both, again)
         self.tiny = Tiny(folder / "tiny")
-        plan, self.end, decisions = {**JOBS, **LONG}[name]
+        plan, self.end, decisions = {**JOBS, **LONG, **TIMED}[name]
         if name in UNSTARTABLE:
             self.updd.step_program = "/bin/false"
         try:

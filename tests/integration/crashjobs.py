@@ -203,6 +203,12 @@ def senseless(tiny):
                      inputs={"long": {"type": "string", "default": "for ages"}})
 
 
+def windowed(tiny):
+    """Its window closes while a step runs, and it goes back."""
+    return tiny.plan(tiny.act("a"), tiny.act("b", "sleep 60"), tiny.act("never"),
+                     window={"at_end": "rollback"})
+
+
 # ---- long ones, for faults that are tried at some of their places -------------------------------
 
 
@@ -387,7 +393,9 @@ LONG = {
         ("retry-or-skip", "c"): [RETRY, FULL],
         ("stuck", "s"): [SKIP], ("stuck", "b"): [RETRY]}),
 }
-MORE = {"dry": {"dry_run": True}, "told": GIVEN}  # of what starts the job
+TIMED = {"windowed": (windowed, "rolled_back", {})}  # they take the time that the clock takes
+# Of what starts the job. A fault must not take as long as the window does.
+MORE = {"dry": {"dry_run": True}, "told": GIVEN, "windowed": {"window": {"length": "4s"}}}
 UNSTARTABLE = ("unstarted",)  # a job whose updd-step ends at once
 # What a person does where only the death of a step led.
 AFTER_A_DEATH = {"gate": ("confirm", {"all": True}), "question": ANSWER, "retry-or-skip": FULL,

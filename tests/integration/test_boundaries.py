@@ -21,7 +21,7 @@ import pytest
 
 import states
 from boundaries import Run, telling
-from crashjobs import JOBS, look_at
+from crashjobs import JOBS, TIMED, look_at
 from daemon import ENDED, SLOW
 
 STRIDE = round(7 * SLOW) if SLOW > 1 else 1
@@ -80,9 +80,10 @@ def try_all(tmp_path, name, program, demands, again=lambda n: 0, stride=STRIDE, 
 
 @pytest.mark.timeout(LIMIT)
 def test_the_jobs_go_along_every_arc_of_the_tables(built, tmp_path):
+    names = [*TIMED, *DECIDED]
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        runs = list(pool.map(lambda name: Run(tmp_path / name, name, "updd"), DECIDED))
-    for name, run in zip(DECIDED, runs):
+        runs = list(pool.map(lambda name: Run(tmp_path / name, name, "updd"), names))
+    for name, run in zip(names, runs):
         assert run.now["state"] == run.end, (name, run.facts())
         interrupted = [e for e in run.journal if e[0] == "step_interrupted"]
         assert not interrupted or name.startswith("crashed"), (name, interrupted)
@@ -123,6 +124,12 @@ def nothing_is_lost(run, sane):
 def test_a_daemon_that_dies_at_any_boundary_changes_nothing(built, tmp_path, name):
     # A start that makes a new state folder, and a job that is taken, are the same in all of them.
     try_all(tmp_path, name, "updd", nothing_changed, first=1 if name == "refused" else None)
+
+
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize("name", TIMED)
+def test_a_daemon_that_dies_at_a_boundary_keeps_the_time(built, tmp_path, name):
+    try_all(tmp_path, name, "updd", nothing_changed, stride=SAMPLE)
 
 
 @pytest.mark.timeout(LIMIT)

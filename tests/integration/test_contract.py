@@ -136,8 +136,7 @@ def test_a_strategy_is_taken_only_while_its_when_holds(updd):
 
 @pytest.mark.parametrize("more", [
     {"limits": {"memory": "1G"}},
-    {"hooks": {"notice": [{"run": ["true"]}]}},
-    {"window": {"expected": "1h"}},
+    {"kube": {"namespace": "shop"}},
 ])
 def test_what_is_not_carried_yet_is_told_by_lint_and_refused_at_the_start(updd, more):
     document = json.dumps(plan(steps=[run("a", "true")], **more))

@@ -362,8 +362,8 @@ static void what_comes_later_is_told_before_a_start(void **state) {
         _cleanup_plan_ Plan *plain = parse_file("design.yaml");
         _cleanup_plan_ Plan *whole = parse_file("whole-grammar.yaml");
         json_auto_t *none = NULL, *some = NULL;
-        static const char *const expected[] = {"postgresql", "stores",  "kube", "window", "helm",
-                                               "reboot",     "buckets", "mail", "limits", "notice"};
+        static const char *const expected[] = {"postgresql", "stores",  "kube", "helm",
+                                               "reboot",     "buckets", "mail", "limits"};
 
         assert_int_equal(plan_unsupported(plain, false, &none), 0);
         assert_int_equal(json_array_size(none), 0);
