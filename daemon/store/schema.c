@@ -4,6 +4,7 @@
  *
  *   version 1   jobs, plan documents, steps, attempts, events, requests, tokens
  *   version 2   runs: when which updd had the store open; the file says that it is updd's
+ *   version 3   schedules
  *
  * One function a migration; all that are needed run in one transaction with the change of
  * user_version, so a migration that fails leaves the file as it was. Old databases are kept as
@@ -64,10 +65,17 @@ static int migrate_to_2(sqlite3 *db) {
                             NULL, NULL, NULL);
 }
 
+static int migrate_to_3(sqlite3 *db) {
+        return sqlite3_exec(db,
+                            "CREATE TABLE schedule ("
+                            "  name TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID",
+                            NULL, NULL, NULL);
+}
+
 typedef int (*Migration)(sqlite3 *db);
 
 /* Entry i leads from version i to i + 1. */
-static const Migration migrations[] = {migrate_to_1, migrate_to_2};
+static const Migration migrations[] = {migrate_to_1, migrate_to_2, migrate_to_3};
 
 static int number_read(sqlite3 *db, const char *sql, int *ret) {
         sqlite3_stmt *stmt = NULL;

@@ -6,7 +6,7 @@
 
 #include "api/util.h"
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define SCHEMA_APPLICATION_ID 0x75706464 /* "updd" */
 
 /* 0: nothing is in it yet. SQLITE_MISMATCH: something is, and it is not updd's. */

@@ -74,6 +74,10 @@ static const char *const sql[_SQL_MAX] = {
                 "SELECT n, version, boot, started, seen, ended FROM run ORDER BY n DESC LIMIT ?1",
         [SQL_EVENT_LAST] = "SELECT time FROM event ORDER BY id DESC LIMIT 1",
         [SQL_TOKENS] = "SELECT name, role, hash, created, who FROM token ORDER BY name",
+        [SQL_SCHEDULE_PUT] = "INSERT INTO schedule (name, data) VALUES (?1, ?2) "
+                             "ON CONFLICT (name) DO UPDATE SET data = excluded.data",
+        [SQL_SCHEDULE_REMOVE] = "DELETE FROM schedule WHERE name = ?1",
+        [SQL_SCHEDULES] = "SELECT name, data FROM schedule ORDER BY name",
 };
 
 /* What is damaged stays as it is: its log is not moved into it, not even when it is closed. */

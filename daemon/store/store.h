@@ -148,3 +148,10 @@ _must_check_ int store_token_put(Store *s, const char *name, const char *role, c
 _must_check_ int store_token_remove(Store *s, const char *name, Error *reterr); /* -ENOENT */
 /* Array of {"name","role","hash","created" (wall ms),"by"}. */
 _must_check_ int store_tokens(Store *s, json_t **ret, Error *reterr);
+
+/* Schedules: `data` is JSON, an object. */
+_must_check_ int store_schedule_put(Store *s, const char *name, const char *data, Error *reterr);
+/* One that is not there is as good. */
+_must_check_ int store_schedule_remove(Store *s, const char *name, Error *reterr);
+/* An object: name -> data, by name. */
+_must_check_ int store_schedules(Store *s, json_t **ret, Error *reterr);

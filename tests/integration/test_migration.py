@@ -14,7 +14,7 @@ import pytest
 import old_state
 from daemon import BUILD, Daemon
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @pytest.fixture
