@@ -101,13 +101,34 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) 
         return 0;
 }
 
-int bus_call_new(Bus *bus, const char *method, sd_bus_message **ret) {
+int bus_object_call_new(Bus *bus, const char *path, const char *interface, const char *method,
+                        sd_bus_message **ret) {
         int r = bus_open(bus);
 
         /* What is not there now is there again when the bus is. */
         return r < 0 ? -EAGAIN
-                     : sd_bus_message_new_method_call(bus->bus, ret, SYSTEMD_NAME, SYSTEMD_PATH,
-                                                      SYSTEMD_MANAGER, method);
+                     : sd_bus_message_new_method_call(bus->bus, ret, SYSTEMD_NAME, path, interface,
+                                                      method);
+}
+
+int bus_call_new(Bus *bus, const char *method, sd_bus_message **ret) {
+        return bus_object_call_new(bus, SYSTEMD_PATH, SYSTEMD_MANAGER, method, ret);
+}
+
+int bus_send(Bus *bus, sd_bus_message *call, sd_bus_message_handler_t handler, void *userdata,
+             uint64_t timeout_us, sd_bus_slot **ret) {
+        sd_bus_slot *slot = NULL;
+        int r = sd_bus_call_async(bus->bus, &slot, call, handler, userdata, timeout_us);
+
+        if (r >= 0)
+                r = sd_bus_slot_set_destroy_callback(slot, free);
+        if (r < 0) {
+                sd_bus_slot_unref(slot);
+                free(userdata);
+                return r;
+        }
+        *ret = slot;
+        return 0;
 }
 
 int bus_call_send(Bus *bus, sd_bus_message *call, BusReader reader, BusAnswer answer,
@@ -119,14 +140,9 @@ int bus_call_send(Bus *bus, sd_bus_message *call, BusReader reader, BusAnswer an
         if (!q)
                 return -ENOMEM;
         *q = (Question){.answer = answer, .reader = reader, .userdata = userdata};
-        r = sd_bus_call_async(bus->bus, &slot, call, on_reply, q, ANSWER_USEC);
-        if (r >= 0)
-                r = sd_bus_slot_set_destroy_callback(slot, free);
-        if (r < 0) {
-                sd_bus_slot_unref(slot);
-                free(q);
+        r = bus_send(bus, call, on_reply, q, ANSWER_USEC, &slot);
+        if (r < 0)
                 return r;
-        }
         if (ret)
                 *ret = slot;
         else {

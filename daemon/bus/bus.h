@@ -53,3 +53,14 @@ _must_check_ int bus_unit_processes(Bus *bus, const char *unit, BusAnswer answer
 /* Sends a signal to each of its processes. -ENOENT as above, -ESRCH: there is none. */
 _must_check_ int bus_unit_kill(Bus *bus, const char *unit, int number, BusAnswer answer,
                                void *userdata, sd_bus_slot **ret);
+
+/* A timer's times by the wall clock, in us; 0: never. */
+typedef struct BusTimer {
+        uint64_t next_us, last_us;
+} BusTimer;
+
+typedef void (*BusTimerAnswer)(void *userdata, int r, const BusTimer *timer);
+
+/* Asks for a timer's times; a unit that there is not has none. The slot must be kept. */
+_must_check_ int bus_timer_look(Bus *bus, const char *unit, BusTimerAnswer answer, void *userdata,
+                                sd_bus_slot **ret);
