@@ -321,7 +321,7 @@ static int load_def(Store *store, const JobRow *row, json_t *inputs, JobDef **re
         r = store_document_get(store, row->sha256, &text, reterr);
         if (r < 0)
                 return r;
-        r = plan_parse("frozen plan", text, strlen(text), &plan, &faults);
+        r = plan_thaw(text, &plan, &faults);
         if (r < 0)
                 return error_set(reterr, -r, "store-failed",
                                  "The frozen plan of job %lld cannot be read", (long long) row->id);

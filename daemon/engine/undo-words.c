@@ -20,6 +20,7 @@ static char *known_words(const json_t *norm) {
                 {"switch", "switch back to what stood there"},
                 {"fetch", "put back the former file"},
                 {"revert", "do the reverted step again"},
+                {"timer", "the timer as it was before"},
                 {"helm", "back to the recorded revision"},
         };
         const char *verb = args_text(norm, "verb", "");

@@ -44,6 +44,14 @@ void plan_unref(Plan *plan);
 DEFINE_CLEANUP(Plan *, plan_unref)
 #define _cleanup_plan_ _cleanup_(plan_unrefp)
 
+/* internal.c: updd's own plan that sets a schedule's timer; `on` NULL: that removes it. -ENOMEM. */
+#define PLAN_SCHEDULE "updd-schedule"
+#define SCHEDULE_TARGET "schedule:"
+_must_check_ int plan_schedule(const char *name, const char *on, const char *missed, Plan **ret);
+bool plan_is_internal(const Plan *plan);
+/* Reads `canonical` again, of a person's plan or of updd's own. */
+_must_check_ int plan_thaw(const char *text, Plan **ret, json_t **ret_faults);
+
 /* The job's inputs: types what was given (text or JSON values), fills in defaults (which may use
  * earlier inputs), checks values, match, min, max. All faults are told together: type
  * "bad-inputs", details.faults = [{"input","message","hint"?}]. *ret is a fresh object: int and

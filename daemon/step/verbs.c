@@ -23,14 +23,15 @@ extern const Verb verb_sql;
 extern const Verb verb_start;
 extern const Verb verb_stop;
 extern const Verb verb_switch;
+extern const Verb verb_timer;
 extern const Verb verb_wait;
 extern const Verb verb_webhook;
 extern const Verb verb_write;
 
 const Verb *const step_verbs[] = {
-        &verb_append, &verb_backup,   &verb_check,   &verb_collect, &verb_compose,
-        &verb_copy,   &verb_fetch,    &verb_git,     &verb_http,    &verb_observe,
-        &verb_reboot, &verb_release,  &verb_remove,  &verb_reserve, &verb_restore,
-        &verb_run,    &verb_snapshot, &verb_sql,     &verb_start,   &verb_stop,
-        &verb_switch, &verb_wait,     &verb_webhook, &verb_write,   NULL,
+        &verb_append, &verb_backup,  &verb_check,   &verb_collect, &verb_compose,  &verb_copy,
+        &verb_fetch,  &verb_git,     &verb_http,    &verb_observe, &verb_reboot,   &verb_release,
+        &verb_remove, &verb_reserve, &verb_restore, &verb_run,     &verb_snapshot, &verb_sql,
+        &verb_start,  &verb_stop,    &verb_switch,  &verb_timer,   &verb_wait,     &verb_webhook,
+        &verb_write,  NULL,
 };
