@@ -203,13 +203,14 @@ static void set_up(Client *c, const Request *q, const char *url, struct curl_sli
         curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, sink);
         curl_easy_setopt(c->curl, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, sink);
-        if (streq(q->method, "POST")) {
+        if (body || streq(q->method, "POST")) {
                 /* libcurl repeats a request by itself when an old connection turns out to be dead;
                  * how often a POST is sent is decided in perform() alone. */
                 curl_easy_setopt(c->curl, CURLOPT_FRESH_CONNECT, 1L);
                 curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) size);
                 curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body ? body : "");
-        } else if (!streq(q->method, "GET"))
+        }
+        if (!streq(q->method, "GET"))
                 curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, q->method);
 }
 
@@ -280,7 +281,7 @@ static bool broke_after_sending(CURLcode code) {
 
 static int perform(Client *c, const Request *q, const char *url, struct curl_slist *headers,
                    const char *body, size_t size, Response *ret, Error *reterr) {
-        bool post = streq(q->method, "POST");
+        bool post = !streq(q->method, "GET");
 
         for (unsigned try = 0;; try++) {
                 Sink sink = {.response = ret};
@@ -319,14 +320,18 @@ int client_call(Client *c, const Request *q, Response *ret, Error *reterr) {
         _cleanup_free_ char *url = strf("%s%s", c->base, q->path), *body = NULL;
         _cleanup_response_ Response response = RESPONSE_INIT;
         char key[ID128_TEXT_MAX];
-        bool post = streq(q->method, "POST");
+        bool change = !streq(q->method, "GET");
         int r;
 
-        if (post && id128_random(key) < 0)
+        if (change && id128_random(key) < 0)
                 return error_set(reterr, EIO, "internal", "cannot get a random number");
         if (q->body && !(body = json_dumps(q->body, JSON_COMPACT)))
                 return error_oom(reterr);
-        if (!url || make_headers(c, q, post ? key : NULL, &headers) < 0)
+        if (!url || make_headers(c, q,
+                                 change && q->key ? q->key
+                                 : change         ? key
+                                                  : NULL,
+                                 &headers) < 0)
                 return error_oom(reterr);
         r = perform(c, q, url, headers, body ? body : q->text, body ? strlen(body) : q->text_size,
                     &response, reterr);

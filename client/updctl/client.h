@@ -23,6 +23,7 @@ typedef struct Request {
         const char *text;   /* a body that is no JSON, or NULL */
         size_t text_size;
         const char *etag; /* If-None-Match */
+        const char *key;  /* Idempotency-Key of a change; NULL: one of its own */
         unsigned wait_s;  /* Prefer: wait= */
 } Request;
 

@@ -11,6 +11,14 @@ _updctl_jobs() {
         updctl list --state unfinished 2>/dev/null | awk '/^ *[0-9]/ {print $1}'
 }
 
+_updctl_plans() {
+        updctl plans 2>/dev/null | awk '/^[^ ]/ {print $1}'
+}
+
+_updctl_schedules() {
+        updctl schedule list 2>/dev/null | awk 'NR > 1 {print $1}'
+}
+
 _updctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= word
         COMPREPLY=()
@@ -41,6 +49,22 @@ _updctl() {
                 COMPREPLY=($(compgen -W "view operate admin" -- "$cur"))
                 return
                 ;;
+        --missed)
+                COMPREPLY=($(compgen -W "run skip" -- "$cur"))
+                return
+                ;;
+        --plan)
+                COMPREPLY=($(compgen -W "$(_updctl_plans)" -- "$cur"))
+                [[ $verb != retry ]] || compopt -o default
+                return
+                ;;
+        add) [[ $verb == schedule ]] && return ;;
+        remove | run-now | show)
+                if [[ $verb == schedule ]]; then
+                        COMPREPLY=($(compgen -W "$(_updctl_schedules)" -- "$cur"))
+                        return
+                fi
+                ;;
         esac
         if [[ $cur == -* ]]; then
                 COMPREPLY=($(compgen -W "$(updctl help $verb 2>/dev/null |
@@ -52,10 +76,10 @@ _updctl() {
         help) COMPREPLY=($(compgen -W "$(_updctl_words)" -- "$cur")) ;;
         lint) compopt -o default ;;
         show | start)
-                COMPREPLY=($(compgen -W "$(updctl plans 2>/dev/null | awk '/^[^ ]/ {print $1}')" \
-                        -- "$cur"))
+                COMPREPLY=($(compgen -W "$(_updctl_plans)" -- "$cur"))
                 [[ $verb == show ]] || compopt -o default
                 ;;
+        schedule) COMPREPLY=($(compgen -W "add list show remove run-now" -- "$cur")) ;;
         token) COMPREPLY=($(compgen -W "add list remove" -- "$cur")) ;;
         plans | list | health) ;;
         *) COMPREPLY=($(compgen -W "$(_updctl_jobs)" -- "$cur")) ;;

@@ -41,6 +41,9 @@ typedef enum OptionId {
         OPT_ROLE,
         OPT_FORMAT,
         OPT_OUTPUT,
+        OPT_PLAN_START,
+        OPT_ON,
+        OPT_MISSED,
         /* these may stand with any command */
         OPT_SOCKET,
         OPT_URL,
@@ -144,5 +147,6 @@ int cmd_finalise(Ctl *ctl);
 int cmd_events(Ctl *ctl);
 int cmd_report(Ctl *ctl);
 int cmd_token(Ctl *ctl);
+int cmd_schedule(Ctl *ctl);
 int cmd_health(Ctl *ctl);
 int cmd_help(Ctl *ctl);

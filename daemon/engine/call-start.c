@@ -172,24 +172,37 @@ static int fill(Job *job, const Call *call) {
         return job->who && (!reason || job->reason) ? 0 : -ENOMEM;
 }
 
-int call_start(Batch *b, Call *call, Reply *reply) {
-        _cleanup_(job_def_unrefp) JobDef *def = NULL;
-        _cleanup_free_ char *dir = NULL;
+/* The job that the call asks for, in memory only. */
+static int make_job(Batch *b, const Call *call, JobDef *def, Job **ret, Error *reterr) {
         _cleanup_job_ Job *job = NULL;
-        Engine *e = b->engine;
-        int r;
+        int r = job_new(b->engine->last_job + 1, def, &job);
 
-        r = make_def(b, call, &def, &reply->error);
-        if (r >= 0)
-                r = refuse_busy(b, def, &reply->error);
-        if (r < 0)
-                return r;
-        r = job_new(e->last_job + 1, def, &job);
         if (r >= 0)
                 r = fill(job, call);
         if (r < 0)
-                return error_oom(&reply->error);
-        r = window_set(&b->turn, job, json_object_get(call->body, "window"), &reply->error);
+                return error_oom(reterr);
+        r = window_set(&b->turn, job, json_object_get(call->body, "window"), reterr);
+        if (r >= 0)
+                *ret = TAKE(job);
+        return r;
+}
+
+int call_check_start(Batch *b, const Call *call, Error *reterr) {
+        _cleanup_(job_def_unrefp) JobDef *def = NULL;
+        _cleanup_job_ Job *job = NULL;
+        int r = make_def(b, call, &def, reterr);
+
+        return r < 0 ? r : make_job(b, call, def, &job, reterr);
+}
+
+int call_begin(Batch *b, const Call *call, JobDef *def, Reply *reply) {
+        _cleanup_free_ char *dir = NULL;
+        _cleanup_job_ Job *job = NULL;
+        Engine *e = b->engine;
+        int r = refuse_busy(b, def, &reply->error);
+
+        if (r >= 0)
+                r = make_job(b, call, def, &job, &reply->error);
         if (r < 0)
                 return r;
         if (!job->dry_run && close_former(b, job) < 0)
@@ -216,4 +229,11 @@ int call_start(Batch *b, Call *call, Reply *reply) {
                 return error_oom(&reply->error);
         e->last_job = TAKE(job)->id;
         return 0;
+}
+
+int call_start(Batch *b, Call *call, Reply *reply) {
+        _cleanup_(job_def_unrefp) JobDef *def = NULL;
+        int r = make_def(b, call, &def, &reply->error);
+
+        return r < 0 ? r : call_begin(b, call, def, reply);
 }

@@ -550,6 +550,9 @@ int call_handle(Batch *b, Call *call, Reply *reply) {
                 return whole_or_torn(b, before, call_start(b, call, reply));
         if (call->kind == CALL_TOKEN_ADD || call->kind == CALL_TOKEN_REMOVE)
                 return whole_or_torn(b, before, call_token(b, call, reply));
+        if (call->kind == CALL_SCHEDULE_PUT || call->kind == CALL_SCHEDULE_REMOVE ||
+            call->kind == CALL_SCHEDULE_RUN)
+                return whole_or_torn(b, before, call_schedule(b, call, reply));
         if (unread_find(b->engine, call->job))
                 return whole_or_torn(b, before, unread_call(b, call, reply));
         job = batch_job(b, call->job);

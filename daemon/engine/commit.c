@@ -168,6 +168,10 @@ void batch_committed(Batch *b, unsigned n_facts, unsigned n_calls) {
                         e->tokens = tokens;
                 }
         }
+        if (b->schedules) {
+                json_decref(e->schedules);
+                e->schedules = TAKE(b->schedules);
+        }
         drop_facts(e, n_facts);
         engine_drop_calls(e, n_calls);
         run_effects(b);

@@ -160,7 +160,7 @@ static int load_slots(Engine *e, Error *reterr) {
 
 int engine_load(Engine *e, Error *reterr) {
         uint64_t before = memory_failures();
-        json_t *tokens = NULL;
+        json_t *tokens = NULL, *schedules = NULL;
         int64_t last = 0;
         int r;
 
@@ -171,6 +171,8 @@ int engine_load(Engine *e, Error *reterr) {
                 r = store_last_job(e->store, &last, reterr);
         if (r >= 0)
                 r = store_tokens(e->store, &tokens, reterr);
+        if (r >= 0)
+                r = store_schedules(e->store, &schedules, reterr);
         if (r < 0) {
                 json_decref(tokens);
                 return reterr && reterr->message ? r
@@ -180,6 +182,8 @@ int engine_load(Engine *e, Error *reterr) {
         e->last_job = MAX(e->last_job, last);
         json_decref(e->tokens);
         e->tokens = tokens;
+        json_decref(e->schedules);
+        e->schedules = schedules;
         engine_attach_all(e);
         return 0;
 }
@@ -320,7 +324,9 @@ void engine_free(Engine *e) {
         sd_event_source_disable_unref(e->anchor);
         sd_event_unref(e->event);
         texts_free(e->plan_dirs);
+        schedule_looks_free(e);
         json_decref(e->tokens);
+        json_decref(e->schedules);
         free(e->state_dir);
         free(e->step_program);
         error_done(&e->sickness);

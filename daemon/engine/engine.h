@@ -30,14 +30,17 @@ typedef enum CallKind {
                        window */
         CALL_CONFIRM, /* body: wait, ticks [text], all bool, reason, typed */
         CALL_ANSWER,  /* body: wait, text */
-        CALL_ROLLBACK,     /* body: strategy, reason, typed */
-        CALL_CANCEL,       /* body: reason */
-        CALL_RETRY,        /* body: wait, inputs, document, reason */
-        CALL_SKIP,         /* body: wait, reason */
-        CALL_ABANDON,      /* body: reason */
-        CALL_FINALISE,     /* body: reason */
-        CALL_TOKEN_ADD,    /* body: name, role; the reply alone holds the token */
-        CALL_TOKEN_REMOVE, /* body: name */
+        CALL_ROLLBACK,        /* body: strategy, reason, typed */
+        CALL_CANCEL,          /* body: reason */
+        CALL_RETRY,           /* body: wait, inputs, document, reason */
+        CALL_SKIP,            /* body: wait, reason */
+        CALL_ABANDON,         /* body: reason */
+        CALL_FINALISE,        /* body: reason */
+        CALL_TOKEN_ADD,       /* body: name, role; the reply alone holds the token */
+        CALL_TOKEN_REMOVE,    /* body: name */
+        CALL_SCHEDULE_PUT,    /* body: name, plan, on, window, inputs, labels, overrides, missed */
+        CALL_SCHEDULE_REMOVE, /* body: name */
+        CALL_SCHEDULE_RUN,    /* body: name, elapse, reason; the reply is the job's */
         _CALL_KIND_MAX,
 } CallKind;
 
@@ -130,6 +133,11 @@ _must_check_ int engine_plan(Engine *e, const char *name, json_t **ret, Error *r
 _must_check_ int engine_check(Engine *e, const char *file, const char *text, size_t size,
                               json_t **ret, Error *reterr);
 _must_check_ int engine_tokens(Engine *e, json_t **ret, Error *reterr);
+/* All schedules, or one (`name` not NULL), with what systemd knows of their timers: {"schedules":
+ * […]}, or the one. 0 with *ret, or 1 and `reply` is called from the loop, unless the engine is freed
+ * before. -ENOTSUP: schedules need systemd. */
+_must_check_ int engine_schedules(Engine *e, const char *name, ReplyFunc reply, void *userdata,
+                                  json_t **ret, Error *reterr);
 /* The role of a bearer token and its name (caller frees); ROLE_NONE when unknown. Constant-time
  * compare. */
 Role engine_token_role(Engine *e, const char *token, char **ret_name);

@@ -24,6 +24,8 @@ typedef struct Slot {
         bool kick;        /* look at it in the next turn */
 } Slot;
 
+typedef struct ScheduleLook ScheduleLook;
+
 /* A running (or just begun, or just ended) attempt. */
 typedef struct Watch {
         Engine *engine;
@@ -107,6 +109,8 @@ struct Engine {
         ChangeFunc change;
         void *change_userdata;
         json_t *tokens;
+        json_t *schedules; /* name -> {"active"?, "change"?: {"job","wanted"?}, "job"?, "elapse"?} */
+        ScheduleLook *looks; /* questions to systemd about schedules that are on their way */
         int64_t started;
         char *history_json; /* the last view of a job that is not in memory */
         size_t history_size;
@@ -125,6 +129,7 @@ typedef struct Batch {
         unsigned n_jobs;
         Pending *pending;
         unsigned n_pending;
+        json_t *schedules; /* as they are changed in this turn; NULL: they are not */
         bool tokens_changed, wrote, written;
         bool torn; /* a call failed when it had changed something */
 } Batch;
@@ -140,11 +145,30 @@ _must_check_ int batch_add(Batch *b, Job *job);
  * Runs inside the transaction. Returns -errno with the reply's error set when refused. */
 _must_check_ int call_handle(Batch *b, Call *call, Reply *reply);
 _must_check_ int call_start(Batch *b, Call *call, Reply *reply);
+/* Whether such a call could start a job, whatever the target does now. Nothing is begun. */
+_must_check_ int call_check_start(Batch *b, const Call *call, Error *reterr);
+/* Begins a job of that definition. */
+_must_check_ int call_begin(Batch *b, const Call *call, JobDef *def, Reply *reply);
 /* The replan of a retry: 0 changed or nothing to change; 1 only looked at, as the call wanted: the
  * reply has what would change. */
 _must_check_ int call_replan(Batch *b, Job *job, const Call *call, Reply *reply);
 _must_check_ int call_token(Batch *b, Call *call, Reply *reply);
 int refuse_now(const Job *job, const char *verb, Error *reterr);
+
+/* ---- call-schedule.c: schedules are kept and started here; what of them systemd has to know is
+ * brought to it by a job of updd's own plan ---- */
+_must_check_ int call_schedule(Batch *b, Call *call, Reply *reply);
+/* What becomes of the schedule when that job has ended. */
+_must_check_ int schedule_settle(Batch *b, const Job *job, Error *reterr);
+/* As the API tells it, but for what systemd knows. NULL: memory is out. */
+json_t *schedule_view(Engine *e, const char *name, const json_t *row);
+/* -ENOENT: there is none of that name. */
+_must_check_ int schedule_find(const json_t *schedules, const char *name, const json_t **ret,
+                               Error *reterr);
+/* -ENOTSUP: this daemon has no systemd that it could ask. */
+_must_check_ int schedules_possible(const Engine *e, Error *reterr);
+/* ---- schedules.c ---- */
+void schedule_looks_free(Engine *e);
 
 /* Reads a plan's file by the plan's name or file name. Caller frees. */
 _must_check_ int plan_file_find(Engine *e, const char *name, char **ret_path, char **ret_text,

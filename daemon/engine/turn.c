@@ -56,6 +56,7 @@ static void batch_done(Batch *b) {
                 job_free(b->jobs[i]);
         free(b->jobs);
         free(b->pending);
+        json_decref(b->schedules);
 }
 
 /* ---- deciding and writing ---- */
@@ -191,7 +192,9 @@ static int write_jobs(Batch *b, Error *reterr) {
 
                 if (!job_changed(b->jobs[i]))
                         continue;
-                r = job_store(b->jobs[i], b->engine->store, b->turn.wall_now, reterr);
+                r = schedule_settle(b, b->jobs[i], reterr);
+                if (r >= 0)
+                        r = job_store(b->jobs[i], b->engine->store, b->turn.wall_now, reterr);
                 if (r < 0)
                         return r;
         }

@@ -51,15 +51,27 @@ static const Member skip_members[] = {{"wait", MEMBER_TEXT}, {"reason", MEMBER_T
 static const Member reason_members[] = {{"reason", MEMBER_TEXT}, {NULL}};
 static const Member token_members[] = {
         {"name", MEMBER_TEXT, .required = true}, {"role", MEMBER_TEXT, .required = true}, {NULL}};
+static const Member schedule_members[] = {
+        {"plan", MEMBER_TEXT, .required = true},
+        {"on", MEMBER_TEXT, .required = true},
+        {"window", MEMBER_TEXT},
+        {"inputs", MEMBER_OBJECT},
+        {"labels", MEMBER_TEXT_OBJECT},
+        {"overrides", MEMBER_TEXTS},
+        {"missed", MEMBER_TEXT},
+        {NULL},
+};
+static const Member run_members[] = {{"elapse", MEMBER_TEXT}, {"reason", MEMBER_TEXT}, {NULL}};
 static const Member no_members[] = {{NULL}};
 
 static const Member *const call_members[_CALL_KIND_MAX] = {
-        [CALL_START] = start_members,     [CALL_CONFIRM] = confirm_members,
-        [CALL_ANSWER] = answer_members,   [CALL_ROLLBACK] = rollback_members,
-        [CALL_CANCEL] = reason_members,   [CALL_RETRY] = retry_members,
-        [CALL_SKIP] = skip_members,       [CALL_ABANDON] = reason_members,
-        [CALL_FINALISE] = reason_members, [CALL_TOKEN_ADD] = token_members,
-        [CALL_TOKEN_REMOVE] = no_members,
+        [CALL_START] = start_members,        [CALL_CONFIRM] = confirm_members,
+        [CALL_ANSWER] = answer_members,      [CALL_ROLLBACK] = rollback_members,
+        [CALL_CANCEL] = reason_members,      [CALL_RETRY] = retry_members,
+        [CALL_SKIP] = skip_members,          [CALL_ABANDON] = reason_members,
+        [CALL_FINALISE] = reason_members,    [CALL_TOKEN_ADD] = token_members,
+        [CALL_TOKEN_REMOVE] = no_members,    [CALL_SCHEDULE_PUT] = schedule_members,
+        [CALL_SCHEDULE_REMOVE] = no_members, [CALL_SCHEDULE_RUN] = run_members,
 };
 
 void pending_forget(Pending *p) {
@@ -121,10 +133,19 @@ static int respond_location(Request *q, const Reply *reply) {
         return 0;
 }
 
+/* A job of updd's own brings it about: it is not done yet. */
+static bool is_accepted(const Request *q) {
+        return q->route->call == CALL_SCHEDULE_PUT || q->route->call == CALL_SCHEDULE_REMOVE;
+}
+
+static bool is_created(const Request *q, const Reply *reply) {
+        return reply->created || q->route->call == CALL_START || q->route->call == CALL_TOKEN_ADD ||
+               q->route->call == CALL_SCHEDULE_RUN;
+}
+
 static int respond_reply(Request *q, const Reply *reply, Error *reterr) {
-        bool created =
-                reply->created || q->route->call == CALL_START || q->route->call == CALL_TOKEN_ADD;
-        unsigned status = created ? MHD_HTTP_CREATED : MHD_HTTP_OK;
+        bool accepted = is_accepted(q), created = !accepted && is_created(q, reply);
+        unsigned status = accepted ? MHD_HTTP_ACCEPTED : created ? MHD_HTTP_CREATED : MHD_HTTP_OK;
         int r;
 
         if (reply->body)
@@ -133,7 +154,7 @@ static int respond_reply(Request *q, const Reply *reply, Error *reterr) {
                 r = respond_job_text(q, status, reply->job, reterr);
         else
                 r = respond_empty(q, MHD_HTTP_NO_CONTENT);
-        if (r >= 0 && created)
+        if (r >= 0 && (created || accepted))
                 r = respond_location(q, reply);
         return r;
 }
@@ -212,9 +233,8 @@ static int make_call(Request *q, Call **ret, Error *reterr) {
                 r = check_key(key, reterr);
         if (r < 0)
                 return r;
-        /* The path's name is the token's: the engine reads it where the other calls have theirs. */
-        if (kind == CALL_TOKEN_REMOVE &&
-            json_object_set_new(body, "name", json_string(q->name)) < 0)
+        /* The path's name: the engine reads it where the other calls have theirs. */
+        if (q->name && json_object_set_new(body, "name", json_string(q->name)) < 0)
                 return error_set(reterr, EINVAL, "bad-request", "the name is not UTF-8");
         who = auth_who(q);
         key_copy = key ? strdup(key) : NULL;
@@ -257,4 +277,20 @@ int handle_call(Request *q, Error *reterr) {
         }
         q->pending = pending;
         return waiter_suspend(&q->waiter, q->listener, q->connection, -1, INT64_MAX);
+}
+
+int handle_schedules(Request *q, Error *reterr) {
+        Pending *pending = pending_new(q);
+        json_auto_t *now = NULL;
+        int r;
+
+        if (!pending)
+                return error_oom(reterr);
+        r = engine_schedules(q->server->engine, q->name, on_reply, pending, &now, reterr);
+        if (r > 0) {
+                q->pending = pending;
+                return waiter_suspend(&q->waiter, q->listener, q->connection, -1, INT64_MAX);
+        }
+        pending_free(pending);
+        return r < 0 ? r : respond_json(q, MHD_HTTP_OK, now);
 }

@@ -248,6 +248,7 @@ int handle_events(Request *q, Error *reterr);
 int handle_log(Request *q, Error *reterr);
 int handle_report(Request *q, Error *reterr);
 int handle_tokens(Request *q, Error *reterr);
+int handle_schedules(Request *q, Error *reterr);
 int handle_call(Request *q, Error *reterr);
 /* The request that waits for this reply is gone. */
 void pending_forget(Pending *pending);

@@ -233,6 +233,12 @@ int engine_tokens(Engine *e, json_t **ret, Error *reterr) {
         return 0;
 }
 
+int engine_schedules(Engine *e, const char *name, ReplyFunc reply, void *userdata, json_t **ret,
+                     Error *reterr) {
+        *ret = json_pack("{s:[]}", "schedules");
+        return 0;
+}
+
 Role engine_token_role(Engine *e, const char *token, char **ret_name) {
         static const char *const tokens[] = {"none-token", "view-token", "operate-token",
                                              "admin-token"};

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Schedules: what is started, and when. A schedule is a row of the store; its timer is systemd's.
+ * The daemon cannot write the timer's file, so each change is a job of updd's own plan
+ * (daemon/plan/internal.c), on the target "schedule:NAME": it has a journal, undoes what failed, and
+ * outlives the daemon. The row says what holds now and what the job is to make of it:
+ *
+ *   {"active": REQUEST}                                   the timer is set
+ *   {"active"?: REQUEST, "change": {"job", "wanted"?}}    on its way to `wanted`, or to nothing
+ *
+ * The job's end settles it, in the same commit: what succeeded holds, and what did not changed
+ * nothing. The timer starts `updctl schedule fire NAME`, and that comes back as CALL_SCHEDULE_RUN.
+ */
+#include "api/args.h"
+#include "daemon/engine/internal.h"
+
+#define NAME_MAX_BYTES 64
+#define ON_MAX_BYTES 256
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+/* The row's members that are the request itself, in the order of the API. */
+static const char *const members[] = {"plan",      "on",     "window", "inputs", "labels",
+                                      "overrides", "missed", "by",     "created"};
+
+int schedules_possible(const Engine *e, Error *reterr) {
+        int r;
+
+        if (e->bus)
+                return 0;
+        r = error_set(reterr, ENOTSUP, "no-schedules",
+                      "Schedules are timers of systemd, and this updd does not run steps with it");
+        error_hint(reterr, "let cron, or a timer of your own, run: updctl start --detach PLAN");
+        return r;
+}
+
+int schedule_find(const json_t *schedules, const char *name, const json_t **ret, Error *reterr) {
+        *ret = json_object_get(schedules, name);
+        return *ret ? 0
+                    : error_set(reterr, ENOENT, "no-such-schedule", "There is no schedule '%s'",
+                                name);
+}
+
+/* ---- as the API tells it ---- */
+
+static const char *change_state(Engine *e, int64_t id) {
+        const Slot *slot = slot_find(e, id);
+
+        if (!slot || slot->job->state == JOB_STUCK || slot->job->state == JOB_WAITING)
+                return "stuck";
+        return "pending";
+}
+
+json_t *schedule_view(Engine *e, const char *name, const json_t *row) {
+        const json_t *active = json_object_get(row, "active");
+        const json_t *change = json_object_get(row, "change");
+        const json_t *shown = active ? active : json_object_get(change, "wanted");
+        int64_t job = json_integer_value(json_object_get(change, "job"));
+        json_t *view = json_pack("{s:s}", "name", name);
+
+        for (size_t i = 0; view && i < ELEMENTSOF(members); i++) {
+                json_t *value = json_object_get(shown, members[i]);
+
+                if (value && json_object_set(view, members[i], value) < 0)
+                        return json_decref(view), NULL;
+        }
+        if (json_put(view, "state", json_string(change ? change_state(e, job) : "active")) < 0 ||
+            (change &&
+             json_put(view, "change",
+                      json_pack("{s:I, s:s}", "job", (json_int_t) job, "does",
+                                json_object_get(change, "wanted") ? "set" : "remove")) < 0) ||
+            (json_object_get(row, "job") &&
+             json_object_set(view, "job", json_object_get(row, "job")) < 0))
+                return json_decref(view), NULL;
+        return view;
+}
+
+/* ---- writing a row ---- */
+
+/* The schedules as this turn changes them; borrowed. */
+static json_t *batch_schedules(Batch *b) {
+        if (!b->schedules)
+                b->schedules = json_deep_copy(b->engine->schedules);
+        return b->schedules;
+}
+
+/* `row` is stolen; NULL removes. */
+static int row_write(Batch *b, const char *name, json_t *row, Error *reterr) {
+        _cleanup_free_ char *text = row ? json_canonical(row) : NULL;
+        json_t *schedules = batch_schedules(b);
+        int r;
+
+        if (!schedules || (row && !text))
+                return json_decref(row), error_oom(reterr);
+        b->wrote = true;
+        if (!row) {
+                (void) json_object_del(schedules, name);
+                return store_schedule_remove(b->engine->store, name, reterr);
+        }
+        r = json_object_set_new(schedules, name, row);
+        return r < 0 ? error_oom(reterr) : store_schedule_put(b->engine->store, name, text, reterr);
+}
+
+/* A copy of the row as it is in this turn, or an empty one. */
+static json_t *row_copy(const Batch *b, const char *name) {
+        const json_t *row =
+                json_object_get(b->schedules ? b->schedules : b->engine->schedules, name);
+
+        return row ? json_copy((json_t *) row) : json_object();
+}
+
+/* ---- what is asked for ---- */
+
+/* It becomes a part of a unit's name and of a target. */
+static int check_name(const char *name, Error *reterr) {
+        size_t n = strspn(name, LETTERS "-_.");
+
+        if (n > 0 && n <= NAME_MAX_BYTES && !name[n] && strchr(LETTERS, name[0]))
+                return 0;
+        return error_set(
+                reterr, EINVAL, "bad-request",
+                "a schedule's name is 1 to 64 letters, digits, '-', '_' or '.', and begins "
+                "with a letter or a digit");
+}
+
+/* What systemd's parser must not even see: it would end the line, or mean something to the file. */
+static int check_on(const char *on, Error *reterr) {
+        size_t n = strlen(on);
+        bool bad = n == 0 || n > ON_MAX_BYTES || on[0] == ' ' || on[MAX(n, 1U) - 1] == ' ';
+        int r;
+
+        for (const char *p = on; *p; p++)
+                bad |= *p < ' ' || *p > '~' || strchr("%$\\\"'#;", *p);
+        if (!bad)
+                return 0;
+        r = error_set(reterr, EINVAL, "bad-calendar",
+                      "'on' is no calendar event: it has characters that none has");
+        error_hint(reterr, "systemd.time(7) describes them: Sun *-*-* 03:00 Europe/Paris");
+        return r;
+}
+
+static int check_missed(const json_t *body, Error *reterr) {
+        const char *missed = args_text(body, "missed", "skip");
+
+        if (streq(missed, "run") || streq(missed, "skip"))
+                return 0;
+        return error_set(reterr, EINVAL, "bad-request", "'missed' must be run or skip, not '%s'",
+                         missed);
+}
+
+/* What a start at that time would ask for. */
+static json_t *start_body(const char *name, const json_t *request, const json_t *asked) {
+        json_auto_t *labels = json_copy(json_object_get(request, "labels")), *window = NULL;
+        const char *length = args_text(request, "window", NULL);
+        const char *elapse = args_text(asked, "elapse", NULL);
+        _cleanup_free_ char *reason = strf("schedule %s", name);
+
+        if (!labels)
+                labels = json_object();
+        if (!reason || json_put(labels, "schedule", json_string(name)) < 0)
+                return NULL;
+        if (length)
+                window = json_pack("{s:s*, s:s}", "begins", elapse, "length", length);
+        return json_pack("{s:O*, s:O*, s:O*, s:O, s:O*, s:s}", "plan",
+                         json_object_get(request, "plan"), "inputs",
+                         json_object_get(request, "inputs"), "overrides",
+                         json_object_get(request, "overrides"), "labels", labels, "window", window,
+                         "reason", args_text(asked, "reason", reason));
+}
+
+/* What would be refused at night is told now: the plan must be there and take the inputs, and the
+ * window must do. */
+static int check_startable(Batch *b, const char *name, const Call *call, Error *reterr) {
+        Call start = {.kind = CALL_START, .who = call->who};
+        int r;
+
+        start.body = start_body(name, call->body, NULL);
+        r = start.body ? call_check_start(b, &start, reterr) : error_oom(reterr);
+        json_decref(start.body);
+        return r;
+}
+
+static int check_put(Batch *b, const char *name, const Call *call, Error *reterr) {
+        int r = check_name(name, reterr);
+
+        if (r >= 0)
+                r = check_on(args_text(call->body, "on", ""), reterr);
+        if (r >= 0)
+                r = check_missed(call->body, reterr);
+        return r < 0 ? r : check_startable(b, name, call, reterr);
+}
+
+/* ---- the calls ---- */
+
+/* What is wanted, as the row keeps it. */
+static json_t *request_of(const Batch *b, const Call *call) {
+        json_t *request = json_copy(call->body);
+        char time[TIME_TEXT_MAX];
+
+        (void) json_object_del(request, "name");
+        if (!json_object_get(request, "inputs"))
+                (void) json_put(request, "inputs", json_object());
+        if (!json_object_get(request, "missed"))
+                (void) json_put(request, "missed", json_string("skip"));
+        if (json_put(request, "by", json_string(call->who)) < 0 ||
+            json_put(request, "created", json_string(time_format(b->turn.wall_now, time))) < 0)
+                return json_decref(request), NULL;
+        return request;
+}
+
+/* Begins the job that brings it about; `wanted` is stolen, NULL removes the timer. */
+static int change_begin(Batch *b, const char *name, json_t *wanted, const Call *call,
+                        Reply *reply) {
+        json_auto_t *inputs = json_object(), *owned = wanted, *body = NULL;
+        _cleanup_(job_def_unrefp) JobDef *def = NULL;
+        _cleanup_plan_ Plan *plan = NULL;
+        json_t *row = NULL;
+        int r;
+
+        body = json_pack("{s:{s:s}}", "labels", "schedule", name);
+        if (!inputs || !body ||
+            plan_schedule(name, args_text(wanted, "on", NULL), args_text(wanted, "missed", NULL),
+                          &plan) < 0)
+                return error_oom(&reply->error);
+        r = job_def_new(plan, inputs, &def, &reply->error);
+        if (r >= 0)
+                r = call_begin(b, &(Call){.kind = CALL_START, .who = call->who, .body = body}, def,
+                               reply);
+        if (r < 0)
+                return r;
+        row = row_copy(b, name);
+        if (json_put(row, "change",
+                     json_pack("{s:I, s:O*}", "job", (json_int_t) reply->job, "wanted", owned)) < 0)
+                return json_decref(row), error_oom(&reply->error);
+        r = row_write(b, name, row, &reply->error);
+        if (r < 0)
+                return r;
+        reply->created = false;
+        reply->body = schedule_view(b->engine, name, json_object_get(b->schedules, name));
+        /* The job is not in memory before the commit. */
+        return json_put(reply->body, "state", json_string("pending")) < 0 ? error_oom(&reply->error)
+                                                                          : 0;
+}
+
+static int schedule_put(Batch *b, const char *name, const Call *call, Reply *reply) {
+        json_t *wanted;
+        int r = check_put(b, name, call, &reply->error);
+
+        if (r < 0)
+                return r;
+        wanted = request_of(b, call);
+        return wanted ? change_begin(b, name, wanted, call, reply) : error_oom(&reply->error);
+}
+
+/* The timer was started twice for one elapse, the second time without its Idempotency-Key. */
+static bool has_run(const json_t *row, const char *elapse) {
+        return elapse && streq0(args_text(row, "elapse", NULL), elapse);
+}
+
+static int check_run(const json_t *row, const char *name, const char *elapse, Error *reterr) {
+        int64_t ms;
+
+        if (!json_object_get(row, "active"))
+                return error_set(reterr, EPERM, "not-now", "The schedule '%s' is not set yet",
+                                 name);
+        if (elapse && time_parse(elapse, &ms) < 0)
+                return error_set(reterr, EINVAL, "bad-request", "'elapse' is no time: '%s'",
+                                 elapse);
+        return 0;
+}
+
+static int schedule_run(Batch *b, const char *name, const Call *call, Reply *reply) {
+        const char *elapse = args_text(call->body, "elapse", NULL);
+        json_auto_t *row = row_copy(b, name);
+        Call start = {.kind = CALL_START, .who = call->who};
+        int r = check_run(row, name, elapse, &reply->error);
+
+        if (r < 0)
+                return r;
+        if (has_run(row, elapse)) {
+                reply->job = json_integer_value(json_object_get(row, "job"));
+                reply->replayed = true;
+                return 0;
+        }
+        start.body = start_body(name, json_object_get(row, "active"), call->body);
+        r = start.body ? call_start(b, &start, reply) : error_oom(&reply->error);
+        json_decref(start.body);
+        if (r < 0)
+                return r;
+        if (json_put(row, "job", json_integer(reply->job)) < 0 ||
+            (elapse && json_put(row, "elapse", json_string(elapse)) < 0))
+                return error_oom(&reply->error);
+        return row_write(b, name, json_incref(row), &reply->error);
+}
+
+int call_schedule(Batch *b, Call *call, Reply *reply) {
+        const char *name = args_text(call->body, "name", "");
+        const json_t *schedules = b->schedules ? b->schedules : b->engine->schedules, *row;
+        int r = schedules_possible(b->engine, &reply->error);
+
+        if (r < 0)
+                return r;
+        if (call->kind == CALL_SCHEDULE_PUT)
+                return schedule_put(b, name, call, reply);
+        r = schedule_find(schedules, name, &row, &reply->error);
+        if (r < 0)
+                return r;
+        return call->kind == CALL_SCHEDULE_RUN ? schedule_run(b, name, call, reply)
+                                               : change_begin(b, name, NULL, call, reply);
+}
+
+/* ---- the end of a change ---- */
+
+int schedule_settle(Batch *b, const Job *job, Error *reterr) {
+        const char *name = args_text(job->def->plan->source, "name", "");
+        json_auto_t *row = NULL;
+        json_t *change, *wanted;
+
+        if (!plan_is_internal(job->def->plan) || job->state == job->stored_state ||
+            !job_state_is_end(job->state))
+                return 0;
+        row = row_copy(b, name);
+        change = json_object_get(row, "change");
+        /* A change that was given up is not to touch what came after it. */
+        if (json_integer_value(json_object_get(change, "job")) != job->id)
+                return 0;
+        wanted = json_object_get(change, "wanted");
+        if (job->state == JOB_SUCCEEDED && !wanted)
+                return row_write(b, name, NULL, reterr);
+        if (job->state == JOB_SUCCEEDED && json_object_set(row, "active", wanted) < 0)
+                return error_oom(reterr);
+        (void) json_object_del(row, "change");
+        return row_write(b, name, json_object_get(row, "active") ? json_incref(row) : NULL, reterr);
+}

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""
+Schedules on a systemd that is really running: its parser judges them, its timers elapse, a job starts
+once for each elapse, and all of it survives the loss of power and leaves nothing behind.
+"""
+import datetime
+import json
+import re
+import time
+
+import pytest
+
+UTC = datetime.timezone.utc
+NEVER = "*-02-30"
+
+
+class Schedule:
+    """A schedule of its own for each test, and the plan that it starts."""
+
+    def __init__(self, machine, updd, name):
+        self.machine, self.updd, self.name = machine, updd, name
+        self.timer, self.service = f"updctl-start@{name}.timer", f"updctl-start@{name}.service"
+        self.plan({"id": "a", "run": ["true"], "undo": "none"})
+
+    def plan(self, *steps, **top):
+        self.machine.write(f"/etc/updd/plans/{self.name}.yaml", json.dumps(
+            {"format": 1, "plan": self.name, "inputs": {"to": {"type": "string", "default": "x"}},
+             "steps": list(steps), **top}))
+
+    def ctl(self, *words, check=0):
+        done = self.machine.ask("updctl", "schedule", *words)
+        assert done.returncode == check, (words, done, self.updd.tell(self.updd.api(
+            "GET", "/v1/jobs?limit=1")["jobs"][0]["id"]))
+        return done
+
+    def add(self, on, *more, check=0):
+        return self.ctl("add", self.name, "--plan", self.name, "--on", on, *more, check=check)
+
+    def view(self):
+        return self.updd.api("GET", f"/v1/schedules/{self.name}")
+
+    def jobs(self):
+        return self.updd.api("GET", f"/v1/jobs?plan={self.name}")["jobs"]
+
+    def elapsed(self):
+        """The first job that the timer started; the timer does not elapse again."""
+        self.updd.until(self.jobs, 40, lambda: self.machine.ask(
+            "systemctl", "status", self.timer, self.service).stdout)
+        self.machine.run("systemctl", "stop", self.timer)
+        return self.jobs()[0]["id"]
+
+    def files(self):
+        return self.machine.sh("find /etc/systemd /run/systemd/transient /var/lib/systemd -name "
+                               f"'*updctl-start@{self.name}.*' | sort").split()
+
+
+@pytest.fixture
+def schedule(machine, updd, request):
+    name = re.sub(r"\W+", "-", request.node.name)[5:45].strip("-")
+    s = Schedule(machine, updd, name)
+    yield s
+    machine.ask("updctl", "schedule", "remove", name)
+
+
+def moment(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def by_systemd(machine, on):
+    """When systemd says that a calendar event comes next; None: never."""
+    said = machine.run("env", "TZ=UTC", "systemd-analyze", "calendar", "--", on)
+    found = re.search(r"Next elapse: \w+ (\S+ \S+) UTC", said)
+    return datetime.datetime.fromisoformat(found[1]).replace(tzinfo=UTC) if found else None
+
+
+# ---- set, shown, removed ------------------------------------------------------------------------
+
+
+def test_the_units_are_as_systemd_wants_them(machine):
+    machine.sh("cd /usr/local/lib/systemd/system && systemd-analyze verify --man=no "
+               "./updctl-start@x.timer ./updctl-start@x.service")
+
+
+@pytest.mark.parametrize("on", ["Sun *-*-* 03:00 Europe/Pari", "every day", "*-*-* 25:00"])
+def test_what_systemd_cannot_read_is_refused_in_its_own_words(machine, updd, schedule, on):
+    words = machine.ask("systemd-analyze", "calendar", "--", on).stderr.strip()
+    assert words.startswith("Failed to parse")
+    said = schedule.add(on, check=1).stderr
+    assert words.splitlines()[0] in said, said
+    assert schedule.files() == []
+    updd.refuse(404, "no-such-schedule", "GET", f"/v1/schedules/{schedule.name}")
+    change = updd.api("GET", "/v1/jobs?plan=updd-schedule&limit=1")["jobs"][0]
+    assert (change["state"], change["target"]) == ("failed", f"schedule:{schedule.name}")
+
+
+@pytest.mark.parametrize("body,kind,status", [
+    ({"on": "daily\nExecStart=x"}, "bad-calendar", 422), ({"on": ""}, "bad-calendar", 422),
+    ({"on": "%H"}, "bad-calendar", 422), ({"plan": "no-such"}, "no-such-plan", 404),
+    ({"inputs": {"nput": "x"}}, "bad-inputs", 422), ({"missed": "maybe"}, "bad-request", 400),
+    ({"window": "2"}, "bad-window", 422)],
+    ids=["newline", "empty", "specifier", "plan", "input", "missed", "window"])
+def test_what_could_not_be_started_is_refused_at_once(updd, schedule, body, kind, status):
+    before = updd.api("GET", "/v1/jobs?limit=1")["jobs"]
+    updd.refuse(status, kind, "PUT", f"/v1/schedules/{schedule.name}",
+                {"plan": schedule.name, "on": "daily", **body})
+    assert updd.api("GET", "/v1/jobs?limit=1")["jobs"] == before
+
+
+def test_a_gate_that_nobody_may_attend_is_refused_beforehand(schedule):
+    schedule.plan({"id": "ok", "confirm": {"ask": "Go on?"}})
+    said = schedule.add("daily", "--window", "1h", check=1).stderr
+    assert "gate 'ok'" in said, said
+
+
+def test_what_is_set_is_shown_with_what_systemd_knows(machine, updd, schedule):
+    said = schedule.add("Sun *-*-* 03:00 Europe/Paris", "--window", "2h", "-i", "to=y", "--label",
+                        "who=me").stdout
+    assert said.startswith(f"schedule {schedule.name} is set; next: ")
+    view = schedule.view()
+    assert moment(view["next"]) == by_systemd(machine, "Sun *-*-* 03:00 Europe/Paris")
+    assert view["last"] is None and "change" not in view and "job" not in view
+    assert {k: view[k] for k in ("state", "plan", "on", "window", "inputs", "labels", "missed")} == {
+        "state": "active", "plan": schedule.name, "on": "Sun *-*-* 03:00 Europe/Paris",
+        "window": "2h", "inputs": {"to": "y"}, "labels": {"who": "me"}, "missed": "skip"}
+    assert machine.show(schedule.timer, "ActiveState", "UnitFileState") == {
+        "ActiveState": "active", "UnitFileState": "enabled"}
+    assert schedule.name in schedule.ctl("list").stdout
+    assert "Europe/Paris" in schedule.ctl("show", schedule.name).stdout
+    assert json.loads(schedule.ctl("show", schedule.name, "--json").stdout) == view
+
+
+def test_a_schedule_that_is_removed_leaves_no_file(machine, updd, schedule):
+    schedule.add("daily", "--missed", "run")
+    assert len(schedule.files()) == 3, schedule.files()  # drop-in, enablement, Persistent='s stamp
+    schedule.ctl("remove", schedule.name)
+    assert schedule.files() == []
+    assert machine.show(schedule.timer, "ActiveState", "DropInPaths") == {
+        "ActiveState": "inactive", "DropInPaths": ""}
+    updd.refuse(404, "no-such-schedule", "GET", f"/v1/schedules/{schedule.name}")
+    schedule.ctl("remove", schedule.name, check=1)
+
+
+def test_a_change_takes_the_place_of_what_was_and_one_that_fails_does_not(machine, schedule):
+    schedule.add("daily")
+    schedule.add("*-*-* 04:00 UTC", "--missed", "run")
+    view = schedule.view()
+    assert moment(view["next"]).hour == 4 and view["missed"] == "run"
+    schedule.add("no day", check=1)
+    assert schedule.view() == view
+    assert machine.show(schedule.timer, "ActiveState")["ActiveState"] == "active"
+
+
+def test_a_timer_that_cannot_be_started_is_undone_and_leaves_nothing(machine, updd, schedule):
+    machine.run("systemctl", "mask", schedule.timer)
+    try:
+        said = schedule.add("daily", check=1).stderr
+        assert "masked" in said, said
+        change = updd.api("GET", "/v1/jobs?plan=updd-schedule&limit=1")["jobs"][0]
+        assert change["state"] == "rolled_back", updd.tell(change["id"])
+        assert schedule.files() == [f"/etc/systemd/system/{schedule.timer}"]  # the mask
+    finally:
+        machine.run("systemctl", "unmask", schedule.timer)
+    updd.refuse(404, "no-such-schedule", "GET", f"/v1/schedules/{schedule.name}")
+
+
+def test_a_change_goes_on_when_the_daemon_is_killed(updd, schedule):
+    answer = updd.call("PUT", f"/v1/schedules/{schedule.name}",
+                       {"plan": schedule.name, "on": "daily"})
+    assert answer.status == 202 and answer.body["state"] == "pending", answer
+    assert answer.headers["location"] == f"/v1/jobs/{answer.body['change']['job']}"
+    updd.kill9()
+    updd.wait_for(answer.body["change"]["job"], "succeeded")
+    assert schedule.view()["state"] == "active"
+
+
+# ---- elapses ------------------------------------------------------------------------------------
+
+
+def test_the_timer_starts_one_job_for_an_elapse_however_often_it_fires(machine, updd, schedule):
+    schedule.add("*:*:0/5", "--window", "2h", "-i", "to=y", "--label", "who=me")
+    job = schedule.elapsed()
+    view, before = updd.wait_for(job, "succeeded"), [j["id"] for j in schedule.jobs()]
+    for _ in range(2):
+        machine.run("systemctl", "start", schedule.service)
+    answer = updd.call("POST", f"/v1/schedules/{schedule.name}/run",
+                       {"elapse": schedule.view()["last"]})  # with another key, or none
+    assert (answer.status, answer.body["id"]) == (201, before[0])
+    assert [j["id"] for j in schedule.jobs()] == before
+    assert view["inputs"] == {"to": "y"} and view["reason"] == f"schedule {schedule.name}"
+    assert view["labels"] == {"schedule": schedule.name, "who": "me"}
+    assert schedule.view()["job"] == before[0]
+    elapse = moment(view["window"]["begins"])
+    assert elapse.second % 5 < 2, elapse
+    assert moment(view["window"]["ends"]) - elapse == datetime.timedelta(hours=2)
+
+
+def test_a_timer_that_finds_the_daemon_stopped_has_it_started(machine, updd, schedule):
+    schedule.add("*:*:0/10")
+    machine.run("systemctl", "stop", "updd.service", "updd.socket")
+    updd.until(lambda: machine.show("updd.service", "ActiveState")["ActiveState"] == "active", 40,
+               "nobody started it")
+    updd.wait_up().wait_for(schedule.elapsed(), "succeeded")
+
+
+def test_run_now_needs_no_timer(updd, schedule):
+    schedule.add(NEVER, "--window", "1h")
+    job = int(schedule.ctl("run-now", schedule.name, "--reason", "because").stdout)
+    view = updd.wait_for(job, "succeeded")
+    assert view["reason"] == "because" and view["window"]["length"] == "1h"
+    assert schedule.view()["job"] == job and schedule.view()["last"] is None
+    schedule.ctl("fire", schedule.name, check=1)  # no elapse, no job
+    assert len(schedule.jobs()) == 1
+
+
+def test_a_start_that_is_refused_is_told_by_the_service(machine, updd, schedule):
+    schedule.plan({"id": "ok", "confirm": {"ask": "Go on?"}})
+    schedule.add(NEVER)
+    job = int(schedule.ctl("run-now", schedule.name).stdout)
+    updd.wait_open(job, "gate")
+    said = schedule.ctl("run-now", schedule.name, check=1).stderr
+    assert f"Job {job} is not finished" in said, said
+    updd.post(job, "cancel")
+    updd.wait_for(job, "rolled_back", "cancelled")
+
+
+# ---- the calendar ---------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("on,utc", [
+    ("2027-03-27 02:30 Europe/Paris", "2027-03-27T01:30"),  # the last night of winter time
+    ("2027-03-28 03:00 Europe/Paris", "2027-03-28T01:00"),  # the hour that follows 02:00 at once
+    ("2027-03-29 02:30 Europe/Paris", "2027-03-29T00:30"),
+    ("2027-03-28 02:30 Europe/Paris", None),                # an hour that there is not
+    ("2027-10-31 02:30 Europe/Paris", None)],               # and one that comes twice
+    ids=["before", "after", "summer", "skipped", "twice"])
+def test_summer_time_is_what_systemd_says_it_is(machine, schedule, on, utc):
+    schedule.add(on)
+    shown = schedule.view()["next"]
+    assert (moment(shown) if shown else None) == by_systemd(machine, on)
+    if utc:
+        assert moment(shown) == datetime.datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+# ---- the machine ------------------------------------------------------------------------------------
+
+
+def test_schedules_survive_the_loss_of_power_and_what_was_missed_is_run_or_skipped(machine, updd,
+                                                                                   schedule):
+    """Of three schedules one elapses while the machine is off, twice over: run, and skip."""
+    others = [Schedule(machine, updd, schedule.name + end) for end in ("-run", "-skip")]
+    schedule.add("Sun *-*-* 03:00 Europe/Paris")
+    before = schedule.view()
+    when = datetime.datetime.now(UTC) + datetime.timedelta(seconds=12)
+    for other, missed in zip(others, ("run", "skip")):
+        other.add(f"{when:%Y-%m-%d %H:%M:%S} UTC", "--missed", missed)
+    machine.sh("sync")
+    machine.cut()
+    assert datetime.datetime.now(UTC) < when, "the machine was too slow for this"
+    time.sleep((when - datetime.datetime.now(UTC)).total_seconds() + 1)
+    machine.boot()
+    updd.wait_up()
+    assert schedule.view() == before
+    job = others[0].elapsed()
+    view = updd.wait_for(job, "succeeded")
+    assert moment(view["created"]) > when
+    assert others[1].jobs() == [] and others[1].view()["next"] is None
+    for other in others:
+        assert other.view()["state"] == "active"
+        other.ctl("remove", other.name)
+        assert other.files() == []
