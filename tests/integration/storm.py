@@ -11,6 +11,7 @@ import glob
 import http.client
 import json
 import os
+import pathlib
 import random
 import re
 import shutil
