@@ -223,7 +223,8 @@ static json_t *current_step(const Job *job) {
 }
 
 int job_view_short(const Job *job, json_t **ret) {
-        static const char *const keys[] = {"id", "kind", "step", "since", "deadline", "ask"};
+        static const char *const keys[] = {"id",       "kind",    "step", "since",
+                                           "deadline", "overdue", "ask"};
         json_auto_t *view = head_view(job);
         json_t *waits = json_array(), *wait, *step = current_step(job);
         size_t i;

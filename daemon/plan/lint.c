@@ -269,9 +269,12 @@ static void lint_strategy_names(Decoder *d) {
                                           taken[k]);
 }
 
-/* Inside a maintenance window nobody may be there: a gate must have a deadline and an end to it. */
+/* Inside a maintenance window nobody may be there: a gate must have a deadline and an end to it,
+ * unless the window's own end goes back. */
 static void lint_window(Decoder *d, const json_t *norm) {
-        if (!json_object_get(norm, "window"))
+        const json_t *window = json_object_get(norm, "window");
+
+        if (!window || streq(args_text(window, "at_end", "hold"), "rollback"))
                 return;
         for (size_t i = 0; i < d->n_steps; i++) {
                 const StepInfo *s = &d->steps[i];
@@ -280,7 +283,9 @@ static void lint_window(Decoder *d, const json_t *norm) {
                     (!json_object_get(step_args(s), "within") ||
                      streq(args_text(step_args(s), "on_timeout", "hold"), "hold")))
                         warning(d->faults, s->node, "unattended-gate",
-                                "give it 'within' and 'on_timeout: rollback'",
+                                "give it 'within' and 'on_timeout: rollback', or the window "
+                                "'at_end: "
+                                "rollback'",
                                 "this gate stands inside a maintenance window: when nobody "
                                 "attends, the job waits and the window closes on it");
         }

@@ -158,6 +158,19 @@ def test_a_schedule_may_have_a_gate_that_ends_inside_its_window(updd, tiny, plan
     updd.wait_open(job, "gate")
 
 
+def test_lint_warns_of_a_gate_that_the_window_does_not_end(updd, tiny):
+    for at_end, warned in (("hold", True), ("rollback", False)):
+        plan = tiny.plan(tiny.act("a"), tiny.gate(), window={"at_end": at_end})
+        faults = updd.api("POST", "/v1/plans:check", json.dumps(plan))["faults"]
+        assert ("unattended-gate" in str(faults)) == warned, faults
+
+
+def test_a_dry_run_is_held_up_by_no_window(updd, tiny):
+    job = updd.begin(tiny.plan(tiny.act("a")), dry_run=True,
+                     window={"begins": at(updd, HOUR), "length": "1h"})
+    assert "window" not in updd.wait_for(job, "succeeded") and tiny.done() == []
+
+
 def test_who_starts_a_job_by_hand_attends_its_gates(updd, tiny):
     job = updd.begin(tiny.plan(tiny.act("a"), tiny.gate()), window={"length": "2h"})
     updd.wait_open(job, "gate")
@@ -450,6 +463,40 @@ def test_a_window_that_is_slept_through_touches_nothing(updd, tiny, at_end, stat
     assert "window_opened" not in kinds(updd, job)
     if state == "waiting":
         updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="better late")
+        updd.wait_for(job, "succeeded")
+    updd.invariants(job)
+
+
+@pytest.mark.parametrize("at_end, state", [("rollback", "cancelled"), ("hold", "waiting")])
+def test_a_window_that_closes_on_the_checks_lets_nothing_begin(updd, tiny, at_end, state):
+    looks = f"cd {tiny.folder}; touch looks; while ! test -e go; do sleep 0.02; done"
+    job = updd.begin(tiny.plan(tiny.act("a"), window={"at_end": at_end},
+                               checks=[{"run": ["sh", "-c", looks], "timeout": "1m"}]),
+                     window={"length": "1h"})
+    updd.until(lambda: tiny.exists("looks"), 20, lambda: updd.tell(job))
+    updd.sleep(HOUR + MINUTE)
+    closed(updd, job)
+    tiny.touch("go")
+    updd.wait_for(job, state)
+    assert tiny.done() == []
+    if state == "waiting":
+        updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="it is seen to")
+        updd.wait_for(job, "succeeded")
+    updd.invariants(job)
+
+
+@pytest.mark.parametrize("at_end, state", [("rollback", "cancelled"), ("hold", "waiting")])
+def test_a_window_closes_on_a_job_that_wants_a_secret(updd, tiny, at_end, state):
+    job = updd.begin(tiny.plan(tiny.act("a"), window={"at_end": at_end},
+                               secrets={"token": {"file": str(tiny.folder / "none")}}),
+                     window={"length": "1h"})
+    wait = updd.wait_open(job, "missing-secret")
+    updd.sleep(HOUR + MINUTE)
+    closed(updd, job)
+    updd.wait_for(job, state)
+    if state == "waiting":
+        updd.post(job, "retry", wait=wait["id"], secrets={"token": "it"})
+        updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="go on")
         updd.wait_for(job, "succeeded")
     updd.invariants(job)
 
