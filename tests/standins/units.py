@@ -5,7 +5,7 @@ Stand-ins for services that are systemd units, on a booted machine with a real P
 `server.py` is a small server of one file: it reads its version when it starts, holds a connection to
 the database when it is told to, answers GET /health with {"status": "ok"} for as long as the database
 takes connections, and HEAD with 200. A version that begins with "broken" complains and ends with 3;
-"deaf" runs and listens to nobody.
+"deaf" runs and listens to nobody, and "noisy" reports an error and serves.
 """
 SERVER = r'''
 import os, signal, socket, subprocess, sys, threading
@@ -44,6 +44,8 @@ def answer(c):
 
 
 print(f"{name} ready", flush=True)
+if version.startswith("noisy"):
+    print("Error: the cache is not to be had", flush=True)
 if port == 0 or version == "deaf":
     while True:
         signal.pause()
