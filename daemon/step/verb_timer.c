@@ -6,20 +6,25 @@
  *   {"undo": "timer", "enabled", "active"}   how it was, before the first change
  */
 #include "daemon/step/place.h"
-#include "daemon/step/timer_bus.h"
-
-#include <systemd/sd-bus.h>
+#include "daemon/step/services_unit.h"
 
 #define UNITS "/etc/systemd/system"
 #define DROP_IN "schedule.conf"
+#define SETTLE_MS 30000
+#define LOOK_MS 20
 
 typedef struct Timer {
-        sd_bus *bus;
+        Service service; /* no plan's: what the calls to systemd go by */
         char *unit, *folder, *file;
 } Timer;
 
+/* Does the machine start it, and does it run? */
+typedef struct TimerState {
+        bool enabled, active;
+} TimerState;
+
 static void timer_done(Timer *t) {
-        sd_bus_flush_close_unref(t->bus);
+        service_done(&t->service);
         free(t->unit);
         free(t->folder);
         free(t->file);
@@ -27,11 +32,113 @@ static void timer_done(Timer *t) {
 #define _cleanup_timer_ _cleanup_(timer_done)
 
 static int timer_init(Timer *t, const json_t *args, Error *reterr) {
+        t->service.kind = &service_unit;
         t->unit = strf("updctl-start@%s.timer", args_text(args, "name", ""));
         t->folder = t->unit ? strf(UNITS "/%s.d", t->unit) : NULL;
         t->file = t->folder ? path_join(t->folder, DROP_IN) : NULL;
-        return t->file ? timer_bus_open(&t->bus, reterr) : error_oom(reterr);
+        return t->file ? 0 : error_oom(reterr);
 }
+
+/* ---- systemd ---- */
+
+static int timer_look(Step *s, Timer *t, TimerState *ret, Error *reterr) {
+        json_auto_t *p = NULL;
+        int r = unit_show(s, &t->service, t->unit, &p, reterr);
+
+        if (r < 0)
+                return r;
+        *ret = (TimerState){
+                .enabled = streq(args_text(p, "UnitFileState", ""), "enabled"),
+                .active = streq(args_text(p, "ActiveState", ""), "active"),
+        };
+        return 0;
+}
+
+static int timer_job(Step *s, Timer *t, const char *method, Error *reterr) {
+        _cleanup_free_ char *result = NULL;
+        TimerState now = {0};
+        int r = unit_job(s, &t->service, method, t->unit, SETTLE_MS, &result, reterr);
+
+        if (r >= 0)
+                r = timer_look(s, t, &now, reterr);
+        if (r < 0 || now.active == streq(method, "StartUnit"))
+                return r;
+        return error_set(reterr, EREMOTEIO, "timer-failed", "systemd: %s %s: %s", method, t->unit,
+                         result ? result : "not done in time");
+}
+
+/* EnableUnitFiles(files, runtime, force), DisableUnitFiles(files, runtime). */
+static int timer_enable(Step *s, Timer *t, bool enable, Error *reterr) {
+        const char *method = enable ? "EnableUnitFiles" : "DisableUnitFiles";
+
+        step_log(s, "systemd: %s %s", method, t->unit);
+        return enable ? unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
+                                  method, "asbb", 1, t->unit, 0, 0)
+                      : unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
+                                  method, "asb", 1, t->unit, 0);
+}
+
+/* Before its files change: a timer that runs while systemd reads them counts what would have elapsed
+ * since it did last, and a new calendar event would elapse at once. */
+static int timer_stop(Step *s, Timer *t, Error *reterr) {
+        TimerState now;
+        int r = timer_look(s, t, &now, reterr);
+
+        return r < 0 || !now.active ? r : timer_job(s, t, "StopUnit", reterr);
+}
+
+/* Is it in systemd's memory? 1 or 0. Asking does not load it. */
+static int timer_is_loaded(Step *s, Timer *t, Error *reterr) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = unit_call(s, &t->service, NULL, &error, UNIT_MANAGER_PATH, UNIT_MANAGER, "GetUnit",
+                          "s", t->unit);
+
+        if (r == -ENOENT)
+                return 0;
+        if (r >= 0)
+                return 1;
+        error_move(reterr, &error);
+        return r;
+}
+
+/* A timer that is started again counts what would have elapsed since it was started before, whatever
+ * it was then (systemd 252), unless systemd has forgotten it: one that nothing wants is let go. */
+static int timer_unload(Step *s, Timer *t, Error *reterr) {
+        int r = timer_enable(s, t, false, reterr);
+
+        if (r >= 0)
+                r = unit_reload(s, &t->service, reterr);
+        for (int ms = 0; r >= 0 && ms < SETTLE_MS; ms += LOOK_MS) {
+                r = timer_is_loaded(s, t, reterr);
+                if (r <= 0)
+                        return r;
+                r = step_sleep(s, LOOK_MS);
+        }
+        return r < 0 ? r
+                     : error_set(reterr, ETIMEDOUT, "timer-failed", "systemd does not let go of %s",
+                                 t->unit);
+}
+
+/* Makes one that is stopped what is wanted, by what its files say now. */
+static int timer_set(Step *s, Timer *t, TimerState wanted, Error *reterr) {
+        int r = timer_unload(s, t, reterr);
+
+        if (r >= 0 && wanted.enabled)
+                r = timer_enable(s, t, true, reterr);
+        if (r >= 0 && wanted.enabled)
+                r = unit_reload(s, &t->service, reterr);
+        return r < 0 || !wanted.active ? r : timer_job(s, t, "StartUnit", reterr);
+}
+
+/* When it elapsed last (`Persistent=`): what has another calendar event, or comes after it under its
+ * name, has missed nothing. */
+static void timer_forget(Step *s, Timer *t) {
+        if (unit_call(s, &t->service, NULL, NULL, UNIT_MANAGER_PATH, UNIT_MANAGER, "CleanUnit",
+                      "sas", t->unit, 1, "state") < 0)
+                step_log(s, "systemd keeps nothing of %s", t->unit);
+}
+
+/* ---- the record ---- */
 
 /* The record's entry, or NULL. Borrowed. */
 static int find_note(Step *s, const json_t **ret, Error *reterr) {
@@ -48,14 +155,14 @@ static int find_note(Step *s, const json_t **ret, Error *reterr) {
         return 0;
 }
 
-static int note_state(Step *s, const Timer *t, Error *reterr) {
+static int note_state(Step *s, Timer *t, Error *reterr) {
         const json_t *noted;
         TimerState was;
         int r = find_note(s, &noted, reterr);
 
         if (r < 0 || noted)
                 return r;
-        r = timer_look(t->bus, t->unit, &was, reterr);
+        r = timer_look(s, t, &was, reterr);
         if (r < 0)
                 return r;
         return step_undo_note(s,
@@ -64,7 +171,9 @@ static int note_state(Step *s, const Timer *t, Error *reterr) {
                               reterr);
 }
 
-static int set(Step *s, const Timer *t, const json_t *args, const char *on, Error *reterr) {
+/* ---- do and undo ---- */
+
+static int set(Step *s, Timer *t, const json_t *args, const char *on, Error *reterr) {
         bool late = streq(args_text(args, "missed", "skip"), "run");
         _cleanup_free_ char *text = NULL;
         FileContent content = {.fd = -EBADF};
@@ -80,27 +189,28 @@ static int set(Step *s, const Timer *t, const json_t *args, const char *on, Erro
                 return error_oom(reterr);
         content.data = text;
         content.size = strlen(text);
-        r = keep_parents(s, t->file, reterr);
+        r = timer_stop(s, t, reterr);
+        if (r >= 0)
+                r = keep_parents(s, t->file, reterr);
         if (r >= 0)
                 r = place_file(s, NULL, t->file, &content, 0644, reterr);
         if (r < 0)
                 return r;
         step_log(s, "%s says when", t->file);
-        return timer_set(s, t->bus, t->unit, (TimerState){.enabled = true, .active = true}, reterr);
+        timer_forget(s, t);
+        return timer_set(s, t, (TimerState){.enabled = true, .active = true}, reterr);
 }
 
-static int take_away(Step *s, const Timer *t, Error *reterr) {
+static int take_away(Step *s, Timer *t, Error *reterr) {
         struct stat st;
-        int r = timer_set(s, t->bus, t->unit, (TimerState){0}, reterr);
+        int r = timer_stop(s, t, reterr);
 
         if (r < 0)
                 return r;
-        timer_forget(t->bus, t->unit);
-        if (lstat(t->folder, &st) < 0 && errno == ENOENT)
-                return 0;
-        r = keep_move(s, t->folder, t->folder, reterr);
-        /* What systemd still has of it must go too. */
-        return r < 0 ? r : timer_set(s, t->bus, t->unit, (TimerState){0}, reterr);
+        timer_forget(s, t);
+        if (lstat(t->folder, &st) >= 0)
+                r = keep_move(s, t->folder, t->folder, reterr);
+        return r < 0 ? r : timer_set(s, t, (TimerState){0}, reterr);
 }
 
 static int timer_run(Step *s, const json_t *args, Error *reterr) {
@@ -125,10 +235,12 @@ static int timer_undo(Step *s, const json_t *args, Error *reterr) {
                 return r;
         r = timer_init(&t, args, reterr);
         if (r >= 0)
+                r = timer_stop(s, &t, reterr);
+        if (r >= 0)
                 r = keep_undo(s, reterr);
         if (r < 0)
                 return r;
-        return timer_set(s, t.bus, t.unit,
+        return timer_set(s, &t,
                          (TimerState){
                                  .enabled = json_is_true(json_object_get(noted, "enabled")),
                                  .active = json_is_true(json_object_get(noted, "active")),

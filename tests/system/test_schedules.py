@@ -4,6 +4,7 @@ Schedules on a systemd that is really running: its parser judges them, its timer
 once for each elapse, and all of it survives the loss of power and leaves nothing behind.
 """
 import datetime
+import itertools
 import json
 import re
 import time
@@ -12,6 +13,7 @@ import pytest
 
 UTC = datetime.timezone.utc
 NEVER = "*-02-30"
+COUNT = itertools.count(1)
 
 
 class Schedule:
@@ -56,7 +58,7 @@ class Schedule:
 
 @pytest.fixture
 def schedule(machine, updd, request):
-    name = re.sub(r"\W+", "-", request.node.name)[5:45].strip("-")
+    name = f"{re.sub(r'[^a-z]+', '-', request.node.name)[5:40].strip('-')}-{next(COUNT)}"
     s = Schedule(machine, updd, name)
     yield s
     machine.ask("updctl", "schedule", "remove", name)
@@ -192,6 +194,21 @@ def test_the_timer_starts_one_job_for_an_elapse_however_often_it_fires(machine, 
     elapse = moment(view["window"]["begins"])
     assert elapse.second % 5 < 2, elapse
     assert moment(view["window"]["ends"]) - elapse == datetime.timedelta(hours=2)
+
+
+@pytest.mark.parametrize("missed", ["run", "skip"])
+def test_a_new_calendar_event_has_missed_nothing(machine, updd, schedule, missed):
+    """It would have elapsed since the old one did last; to change it is no reason to start."""
+    schedule.add("*:*:0/5", "--missed", missed)
+    updd.wait_for(schedule.elapsed(), "succeeded")
+    last, before = moment(schedule.view()["last"]), [j["id"] for j in schedule.jobs()]
+    machine.run("systemctl", "start", schedule.timer)
+    time.sleep(max(0, (last - datetime.datetime.now(UTC)).total_seconds() + 3))
+    schedule.add(f"*-*-* {last + datetime.timedelta(seconds=2):%H:%M:%S} UTC", "--missed", missed)
+    time.sleep(2)
+    view, jobs = schedule.view(), [j["id"] for j in schedule.jobs()]
+    assert moment(view["next"]) > last + datetime.timedelta(hours=23), (last, view)
+    assert (view["last"], jobs) == (None, before), (last, view)
 
 
 def test_a_timer_that_finds_the_daemon_stopped_has_it_started(machine, updd, schedule):
