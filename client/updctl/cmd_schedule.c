@@ -70,17 +70,23 @@ static int tell_failed(Ctl *ctl, const json_t *job) {
         return r;
 }
 
+static bool job_waits(const json_t *job) {
+        const char *state = get_text(job, "state");
+
+        return streq0(state, "stuck") || streq0(state, "waiting");
+}
+
 /* Waits for the job that brings the change about. */
 static int wait_changed(Ctl *ctl, const Response *schedule) {
         int64_t id = get_int(json_object_get(schedule->json, "change"), "job");
         _cleanup_response_ Response job = RESPONSE_INIT;
         int r = ctl_get(ctl, &job, "/v1/jobs/%" PRId64, id);
 
-        while (r == 0 && !job_ended(job.json) && !streq0(get_text(job.json, "state"), "stuck"))
+        while (r == 0 && !job_ended(job.json) && !job_waits(job.json))
                 r = next_change(ctl, &job);
         if (r > 0 || streq0(get_text(job.json, "state"), "succeeded"))
                 return r;
-        if (streq0(get_text(job.json, "state"), "stuck"))
+        if (job_waits(job.json))
                 return tell(ctl, EXIT_STUCK,
                             "job %" PRId64 " could not put back what was there: updctl status "
                             "%" PRId64,

@@ -7,6 +7,7 @@
  *
  *   {"active": REQUEST}                                   the timer is set
  *   {"active"?: REQUEST, "change": {"job", "wanted"?}}    on its way to `wanted`, or to nothing
+ *   {}                                                    it could not be read: set or remove it
  *
  * The job's end settles it, in the same commit: what succeeded holds, and what did not changed
  * nothing. The timer starts `updctl schedule fire NAME`, and that comes back as CALL_SCHEDULE_RUN.
@@ -42,9 +43,12 @@ int schedule_find(const json_t *schedules, const char *name, const json_t **ret,
 
 /* ---- as the API tells it ---- */
 
-static const char *change_state(Engine *e, int64_t id) {
-        const Slot *slot = slot_find(e, id);
+static const char *row_state(Engine *e, const json_t *row) {
+        const json_t *change = json_object_get(row, "change");
+        const Slot *slot = slot_find(e, json_integer_value(json_object_get(change, "job")));
 
+        if (!change && json_object_get(row, "active"))
+                return "active";
         if (!slot || slot->job->state == JOB_STUCK || slot->job->state == JOB_WAITING)
                 return "stuck";
         return "pending";
@@ -63,7 +67,7 @@ json_t *schedule_view(Engine *e, const char *name, const json_t *row) {
                 if (value && json_object_set(view, members[i], value) < 0)
                         return json_decref(view), NULL;
         }
-        if (json_put(view, "state", json_string(change ? change_state(e, job) : "active")) < 0 ||
+        if (json_put(view, "state", json_string(row_state(e, row))) < 0 ||
             (change &&
              json_put(view, "change",
                       json_pack("{s:I, s:s}", "job", (json_int_t) job, "does",

@@ -31,10 +31,10 @@ int store_schedules(Store *s, json_t **ret, Error *reterr) {
         while ((r = sqlite3_step(q)) == SQLITE_ROW) {
                 json_t *data = json_loads(column_needed(q, 1), 0, NULL);
 
+                /* One that cannot be read must not keep all else from going on. */
                 if (!json_is_object(data)) {
                         json_decref(data);
-                        return error_set(reterr, EIO, "store-failed",
-                                         "The schedule '%s' cannot be read", column_needed(q, 0));
+                        data = json_object();
                 }
                 if (json_object_set_new(schedules, column_needed(q, 0), data) < 0)
                         return error_oom(reterr);

@@ -153,5 +153,5 @@ _must_check_ int store_tokens(Store *s, json_t **ret, Error *reterr);
 _must_check_ int store_schedule_put(Store *s, const char *name, const char *data, Error *reterr);
 /* One that is not there is as good. */
 _must_check_ int store_schedule_remove(Store *s, const char *name, Error *reterr);
-/* An object: name -> data, by name. */
+/* An object: name -> data, by name; an empty one where the data cannot be read. */
 _must_check_ int store_schedules(Store *s, json_t **ret, Error *reterr);

@@ -229,6 +229,27 @@ def test_run_now_needs_no_timer(updd, schedule):
     assert len(schedule.jobs()) == 1
 
 
+def test_an_elapse_whose_window_has_passed_starts_nothing(updd, schedule):
+    schedule.add(NEVER, "--window", "1h")
+    elapse = datetime.datetime.now(UTC) - datetime.timedelta(hours=2)
+    updd.refuse(422, "bad-window", "POST", f"/v1/schedules/{schedule.name}/run",
+                {"elapse": elapse.isoformat(timespec="milliseconds").replace("+00:00", "Z")})
+    assert schedule.jobs() == []
+
+
+def test_a_row_that_cannot_be_read_is_shown_and_mended(machine, updd, schedule):
+    schedule.add("daily")
+    machine.run("systemctl", "stop", "updd.service", "updd.socket")
+    machine.run("sqlite3", "/var/lib/updd/updd.db",
+                f"UPDATE schedule SET data = 'odd' WHERE name = '{schedule.name}'")
+    machine.run("systemctl", "start", "updd.socket", "updd.service")
+    updd.wait_up()
+    assert schedule.view()["state"] == "stuck"
+    updd.refuse(409, "not-now", "POST", f"/v1/schedules/{schedule.name}/run", {})
+    schedule.add("daily")
+    assert schedule.view()["state"] == "active"
+
+
 def test_a_start_that_is_refused_is_told_by_the_service(machine, updd, schedule):
     schedule.plan({"id": "ok", "confirm": {"ask": "Go on?"}})
     schedule.add(NEVER)
