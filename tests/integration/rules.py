@@ -9,6 +9,7 @@ The rules that hold for every job after every fault, as functions that raise Ass
   must not repeat ran at most once, as it counted itself (tiny.py: a word a run, fsynced);
 - an interruption was settled as the step's `on_crash` says;
 - undo ran in the reverse order of completion, only for what began, and for all that was done;
+- no step began outside of the job's maintenance window, but past the last gate or by a person's word;
 - logs are complete up to the fault (numbered lines, tiny.say());
 - nothing is left running that no job owns, and nothing stays reserved for a way back that is over;
 - secrets are gone.
@@ -39,6 +40,7 @@ def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets
     repeats_have_a_reason(events)
     interruptions_are_settled(events, plan)
     undo_goes_back_in_order(now, events)
+    no_step_begins_outside_of_the_window(now, events)
     attempts_are_whole(updd.state, now)
     if words is not None:
         words_are_of_attempts(updd.state, now, words)
@@ -235,6 +237,31 @@ def policies(plan):
     for key in ("steps", "finalise"):
         walk(plan.get(key, []))
     return found
+
+
+# ---- the window ---------------------------------------------------------------------------------
+
+
+def no_step_begins_outside_of_the_window(now, events):
+    """Nor a check: from its opening to its end, or where it holds nothing any more."""
+    if "window" not in now:
+        return
+    forward = {s["id"] for s in now["steps"] if s["phase"] in ("checks", "main")}
+    gates = [s["id"] for s in now["steps"] if s["phase"] == "main" and s["verb"] == "confirm"]
+    may = accepted = False
+    told = [e["type"] for e in events if e["type"] in ("window_opened", "window_closed")]
+    assert told in ([], ["window_opened"], ["window_closed"], ["window_opened", "window_closed"]), told
+    for e in events:
+        data, step = e.get("data") or {}, e.get("step")
+        if e["type"] in ("window_opened", "window_closed"):
+            may = e["type"] == "window_opened"
+        elif e["type"] == "decided" and data["decided"].startswith("going on outside of the window"):
+            assert e.get("by"), e
+            accepted = True
+        elif e["type"] in ("step_done", "step_skipped") and gates and step == gates[-1]:
+            accepted = True
+        elif e["type"] == "step_started" and data.get("direction") == "do" and step in forward:
+            assert may or accepted, f"{step} began outside of the window: {e}"
 
 
 # ---- the way back -------------------------------------------------------------------------------

@@ -275,6 +275,15 @@ def test_a_window_is_no_person_and_is_waited_for(fake):
     ctl(fake, "start", "kimi-proxy-v2", code=0)
 
 
+def test_a_window_that_is_over_is_a_persons_to_decide_about(fake):
+    window = {"id": "w9", "kind": "window", "since": stamp(), "overdue": True, "can": ["retry"],
+              "why": "the window has closed"}
+    advance(fake, (job(state="waiting", waits=[window]),))
+    done = ctl(fake, "start", "kimi-proxy-v2", code=5)
+    assert "its window is over" in done.stdout and "the window has closed" in done.stdout
+    assert "  updctl retry 42 --reason TEXT\n" in done.stdout
+
+
 def test_a_failure_tells_everything_and_the_next_commands(fake):
     advance(fake, (failed(),))
     for done in (ctl(fake, "start", "kimi-proxy-v2", code=3), ctl(fake, "status", "42", code=3)):

@@ -7,11 +7,14 @@ however often updd and the machine are started again.
 import datetime
 import json
 import os
+import random
 import signal
+import time
 
 import pytest
 
 from clock import DAY, HOUR, MINUTE, ClockDaemon
+from daemon import ENDED
 
 
 @pytest.fixture
@@ -602,6 +605,85 @@ def test_what_a_boot_interrupted_is_not_run_again_outside_of_the_window(updd, ti
     updd.wait_for(job, "succeeded")
     assert tiny.done() == ["do-a", "do-a"]
     updd.invariants(job)
+
+
+class Fate:
+    """What may happen to a job in its window, one thing after another."""
+
+    def __init__(self, updd, tiny, seed):
+        self.updd, self.tiny, self.rng = updd, tiny, random.Random(seed)
+        self.happened = []
+
+    def plan(self):
+        rng = self.rng
+        window = {"at_end": rng.choice(["hold", "rollback"]), "reserve": rng.choice(["0s", "30m"])}
+        slow = "sleep 0.3"
+        return self.tiny.plan(
+            self.tiny.act("a", slow, on_crash="rerun"), self.tiny.gate("one"),
+            {"id": "p", "parallel": [self.tiny.act("x", slow), self.tiny.act("y")]},
+            self.tiny.act("again", "test -e tried || { touch tried; exit 1; }",
+                          retry={"tries": 2, "first": "20m", "max": "20m"}),
+            self.tiny.gate("two"), self.tiny.act("z", slow), window=window,
+            checks=[{"run": ["sh", "-c", f"echo checked >>{self.tiny.told}"]}])
+
+    def window(self):
+        begins = self.rng.choice([None, -HOUR / 2, HOUR, DAY])
+        length = self.rng.choice(["1h", "3h"])
+        if begins is None:
+            return {"length": length}
+        return {"begins": at(self.updd, begins), "length": length}
+
+    def strike(self, job):
+        updd, rng = self.updd, self.rng
+        minutes = rng.choice([1, 15, 25, 70, 26 * 60]) * MINUTE
+        what = rng.choice(["sleep", "sleep", "set", "kill", "boot", "person", "person", "person"])
+        self.happened.append((what, minutes))
+        if what == "sleep":
+            updd.sleep(minutes)
+        elif what == "set":
+            updd.set_wall(rng.choice([-1, 1]) * minutes)
+        elif what == "kill":
+            updd.kill9()
+            updd.sleep(minutes)
+            updd.start()
+        elif what == "boot":
+            updd.power_off()
+            updd.boot(off=minutes, wall=rng.choice([0, 0, -DAY]))
+        else:
+            self.answer(job, ("gate",))
+
+    def answer(self, job, kinds_of_wait):
+        """A person answers what is there; what was settled meanwhile is refused, and that is right."""
+        for wait in self.updd.job(job)["waits"]:
+            if wait["kind"] not in kinds_of_wait:
+                continue
+            verb = "confirm" if wait["kind"] == "gate" else "retry"
+            said = self.updd.call("POST", f"/v1/jobs/{job}/{verb}",
+                                  {"wait": wait["id"], "reason": "as it must be"})
+            assert said.status in (200, 409), said
+
+    def end(self, job):
+        def look():
+            now = self.updd.job(job)
+            if now["state"] == "stuck" or now["state"] in ENDED:
+                return now
+            self.answer(job, ("gate", "window", "retry-or-skip"))
+            self.updd.sleep(25 * MINUTE)
+            return None
+        return self.updd.until(look, 60, lambda: self.updd.tell(job))
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("UPDD_WINDOWS", "8"))))
+def test_whatever_happens_no_step_begins_outside_of_the_window(updd, tiny, seed):
+    fate = Fate(updd, tiny, seed)
+    job = updd.begin(fate.plan(), window=fate.window())
+    for _ in range(10):
+        fate.strike(job)
+        time.sleep(fate.rng.choice([0, 0.1, 0.4]))
+        if updd.job(job)["state"] in ENDED:
+            break
+    print(seed, fate.happened, fate.end(job)["state"])
+    updd.invariants(job, words=[w for w in tiny.done() if w != "checked"])
 
 
 # ---- who is told --------------------------------------------------------------------------------
