@@ -3,10 +3,12 @@
 Steps as units of a systemd that is really running: what they are, that they outlive the daemon, that
 nothing of them outlives their end, and that the machine may lose power under them.
 """
+import datetime
 import json
 
 import pytest
 
+from daemon import SLOW
 from tiny import Tiny
 
 # Leaves the session, forgets whose it was, and does not want to go.
@@ -205,6 +207,36 @@ def test_the_machine_goes_down_under_a_step_that_may_run_again(machine, updd, ti
     updd.wait_up().post(job, "confirm", wait=wait["id"])
     updd.wait_for(job, "succeeded")
     assert tiny.done() == ["do-a", "do-a", "do-b"]
+
+
+# ---- in a maintenance window --------------------------------------------------------------------
+
+
+def test_a_window_that_closes_ends_the_steps_unit_and_the_job_goes_back(machine, updd, tiny):
+    job = updd.begin(tiny.plan(tiny.act("a"), tiny.act("b", f"{HIDES}; touch began; sleep 300"),
+                               tiny.act("c"), window={"at_end": "rollback"}),
+                     window={"length": f"{round(8 * SLOW)}s"})
+    begun(updd, tiny, job)
+    unit = unit_of(machine, updd, job, "b")
+    now = updd.wait_for(job, "rolled_back", timeout=60)
+    assert now["window"]["state"] == "closed" and "the window has closed" in now["decided"]
+    assert tiny.done() == ["do-a", "do-b", "undo-b", "undo-a"]
+    assert machine.show(unit, "ActiveState")["ActiveState"] == "inactive"
+    nothing_left(machine)
+    updd.invariants(job)
+
+
+def test_a_window_opens_after_the_machine_went_down_before_it(machine, updd, tiny):
+    begins = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=25)
+    job = updd.begin(tiny.plan(tiny.act("a")),
+                     window={"begins": begins.isoformat(), "length": "1h"})
+    updd.wait_open(job, "window")
+    machine.cut()
+    machine.boot()
+    now = updd.wait_up().wait_for(job, "succeeded", timeout=90)
+    assert tiny.done() == ["do-a"]
+    assert datetime.datetime.fromisoformat(now["started"].replace("Z", "+00:00")) >= begins
+    updd.invariants(job)
 
 
 # ---- the service itself ---------------------------------------------------------------------------
