@@ -150,8 +150,10 @@ void logfile_finish(LogFile *log) {
         if (log->tail.fd >= 0)
                 join_tail(log);
         if (log->fd >= 0) {
-                if (log->written > 0)
+                if (log->written > 0) { /* its name too: the claim was there before it */
                         (void) fdatasync(log->fd);
+                        (void) fsync(log->dirfd);
+                }
                 closep(&log->fd);
                 log->fd = -EBADF;
         }

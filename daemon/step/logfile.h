@@ -30,7 +30,7 @@ _must_check_ int logfile_open(LogFile *log, int dirfd, uint64_t limit);
 void logfile_write(LogFile *log, const char *data, size_t size);
 /* Writes what had no room yet. False: there is still none. */
 bool logfile_catch_up(LogFile *log);
-/* Joins the halves. The log is closed afterwards. */
+/* Joins the halves. The log is closed afterwards, and durable when there is something in it. */
 void logfile_finish(LogFile *log);
 void logfile_done(LogFile *log);
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Power cuts: jobs that are recorded once, and the disks that are left behind points of it."""
+"""Power cuts: jobs that are recorded once, and the disks that are left behind points of it. Some
+records are tried side by side."""
+import concurrent.futures
+import functools
+import os
 import shutil
 
 import powercut
@@ -8,20 +12,26 @@ HELP = "start updd on N disks that a power cut left"
 A_RECORD = 100  # disks; then the job is recorded anew, for no two records are the same
 
 
-def soak(count, folder, seed):
-    figures = {"disks": 0, "jobs": 0, "records": 0, "violations": 0}
+def try_record(folder, count, seed, n):
+    """The `n`th hundred of disks: figures, and what each violation was."""
     names = sorted(powercut.EVERY_JOB)
-    for n in range(0, count, A_RECORD):
-        name, lap = names[n // A_RECORD % len(names)], seed + n // A_RECORD
-        place = folder / f"{n}-{name}"
-        record = powercut.Record(place, name)
-        wrong = record.try_all(record.cuts(min(A_RECORD, count - n), lap))
-        figures["disks"] += record.disks
-        figures["jobs"] += 1 + record.disks
-        figures["records"] += len(record.first.records)
-        figures["violations"] += len(wrong)
-        if wrong:
-            (place / "violations").write_text(f"seed {lap}\n" + "\n\n".join(wrong) + "\n")
-        else:
-            shutil.rmtree(place)
-    return figures
+    name, lap = names[n % len(names)], seed + n
+    place = folder / f"{n}-{name}"
+    record = powercut.Record(place, name)
+    wrong = record.try_all(record.cuts(min(A_RECORD, count - n * A_RECORD), lap))
+    if wrong:
+        (place / "violations").write_text(f"seed {lap}\n" + "\n\n".join(wrong) + "\n")
+    else:
+        shutil.rmtree(place)
+    return {"disks": record.disks, "jobs": 1 + record.disks,
+            "records": len(record.first.records), "violations": len(wrong)}
+
+
+def soak(count, folder, seed):
+    total = {}
+    one = functools.partial(try_record, folder, count, seed)
+    with concurrent.futures.ProcessPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        for figures in pool.map(one, range(-(-count // A_RECORD))):
+            for key, value in figures.items():
+                total[key] = total.get(key, 0) + value
+    return total
