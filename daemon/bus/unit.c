@@ -2,6 +2,7 @@
 /* Transient services: the calls of bus.h that are about one unit. */
 #include "daemon/bus/internal.h"
 
+#define LOG_BURST 1000000U /* lines in 30 s: more than the step program lets through */
 #define AFTER "multi-user.target"
 #define DISCARD_MODE "inactive-or-failed" /* what ended leaves no unit behind; files tell of it */
 
@@ -127,6 +128,9 @@ static int put_streams(sd_bus_message *m, const BusService *s) {
                 r = put_text(m, "StandardOutput", "journal");
         if (r >= 0)
                 r = put_text(m, "StandardError", "journal");
+        /* An interval of 0 is taken for none given (systemd 252). */
+        if (r >= 0)
+                r = sd_bus_message_append(m, "(sv)", "LogRateLimitBurst", "u", LOG_BURST);
         return r < 0 ? r : put_fields(m, s->fields);
 }
 

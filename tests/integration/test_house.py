@@ -370,5 +370,10 @@ def test_the_catalogue_explains_each_number_that_the_journal_is_given():
         assert re.match(r"Subject: .+\nDefined-By: updd\nDocumentation: man:", head), entry
         assert len(body) == 2, f"what it means, and what to do: {entry}"
     told = "".join(f.read_text() for f in files(".c", under=("daemon",)))
+    words = "".join((ROOT / f"daemon/engine/{f}.c").read_text() for f in ("tell", "report-events"))
+    types = set(re.findall(r'job_tell\(\w+, "(\w+)"', told))
+    assert len(types) > 20
+    for event in types:
+        assert f'        {{"{event}", ' in words, f"{event} has no words in the journal"
     for macro, _ in ids:
         assert re.search(rf"\b{macro}\b", told), f"{macro} is never told"
