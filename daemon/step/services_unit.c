@@ -109,7 +109,9 @@ static int unit_stop(Step *s, Service *v, const json_t *entry, Error *reterr) {
         r = unit_file_hold(s, v, unit, also, reterr);
         if (r >= 0)
                 r = unit_show(s, v, unit, &p, reterr);
-        return r < 0 || !unit_runs(p) ? r : stop_and_look(s, v, unit, reterr);
+        if (r < 0 || (!unit_runs(p) && !unit_is_asked(p)))
+                return r;
+        return stop_and_look(s, v, unit, reterr);
 }
 
 static int unit_restore(Step *s, Service *v, const json_t *entry, Error *reterr) {
@@ -229,7 +231,7 @@ static int unit_unstart(Step *s, Service *v, const json_t *entry, Error *reterr)
                 r = unit_show(s, v, unit, &p, reterr);
         if (r < 0 || json_is_true(json_object_get(entry, "ran")))
                 return r;
-        if (unit_runs(p))
+        if (unit_runs(p) || unit_is_asked(p))
                 r = stop_and_look(s, v, unit, reterr);
         if (r < 0 || streq(args_text(entry, "state", ""), "failed"))
                 return r;

@@ -74,6 +74,8 @@ _must_check_ int unit_show(Step *s, Service *v, const char *unit, json_t **ret, 
 /* It can be given up for lost while it waits to be restarted: that counts as running. */
 bool unit_runs(const json_t *p);
 bool unit_is_active(const json_t *p);
+/* systemd has a job for it: it may be something else in a moment. */
+bool unit_is_asked(const json_t *p);
 /* Started again and again by systemd, and not for long. */
 bool unit_is_looping(const json_t *p);
 /* What state it is in, and how it came to that. The caller frees. */

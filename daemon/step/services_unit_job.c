@@ -67,7 +67,7 @@ int unit_job_start(Step *s, Service *v, const char *unit, char **ret_result, Err
         int64_t left = service_limit_left_ms(s);
         int r = unit_show(s, v, unit, &p, reterr);
 
-        if (r < 0 || unit_is_active(p))
+        if (r < 0 || (unit_is_active(p) && !unit_is_asked(p)))
                 return r;
         if (json_is_true(json_object_get(p, "NeedDaemonReload"))) {
                 step_log(s, "the files of %s have changed: systemd reads them again", unit);

@@ -189,6 +189,10 @@ bool unit_runs(const json_t *p) {
         return !streq(state, "inactive") && !streq(state, "failed") && !streq(state, "");
 }
 
+bool unit_is_asked(const json_t *p) {
+        return *args_text(p, "Job", "") != '\0';
+}
+
 static int64_t active_us(const json_t *p) {
         return now_mono_us() - number(p, "ActiveEnterTimestampMonotonic");
 }
@@ -232,7 +236,7 @@ static ServiceState state_of(const json_t *p) {
                 return number(p, "NRestarts") >= RESTARTS_MAX ? SERVICE_FAILED : SERVICE_COMING;
         if (unit_is_active(p))
                 return active_us(p) < YOUNG_US ? SERVICE_COMING : SERVICE_UP;
-        if (unit_runs(p) || *args_text(p, "Job", ""))
+        if (unit_runs(p) || unit_is_asked(p))
                 return SERVICE_COMING;
         return streq(args_text(p, "ActiveState", ""), "failed") ? SERVICE_FAILED : SERVICE_DOWN;
 }

@@ -4,6 +4,7 @@ Services that are units: PostgreSQL as Debian runs it and a small HTTP service t
 and started in order, and on the way back exactly as they were, whatever enabled or masked them, and
 whatever happens meanwhile to the machine, to systemd and to the bus.
 """
+import json
 import threading
 
 import pytest
@@ -220,6 +221,27 @@ def test_enablement_comes_back_link_by_link(machine, updd, tiny, units, way, bac
                    "/usr/lib/systemd/system/multi-user.target.wants/odd.service")
 
 
+@pytest.mark.parametrize("back", [True, False], ids=["undone", "started"])
+def test_what_an_earlier_version_noted_is_understood(machine, updd, tiny, units, back):
+    units.add("odd")
+    machine.run("systemctl", "enable", "--now", "odd.service")
+    before = units.state("odd.service")
+    job = updd.begin(tiny.plan(stop("odd"), tiny.gate("go"), start("odd"),
+                               services={"odd": {"unit": "odd.service"}}))
+    wait = updd.wait_open(job, "gate", timeout=60)
+    folder = updd.state / "jobs" / str(job)
+    [entry] = [json.loads(line) for line in (folder / "stop/undo").read_text().splitlines()]
+    del entry["links"], entry["also"]
+    (folder / "stop/undo").write_text(json.dumps(entry) + "\n")
+    (folder / ".held/unit-odd.service").write_text('"enabled"')
+    if back:
+        updd.post(job, "rollback", strategy="full")
+    else:
+        updd.post(job, "confirm", wait=wait["id"])
+    updd.wait_for(job, "rolled_back" if back else "succeeded", timeout=60)
+    assert units.state("odd.service") == before
+
+
 def test_a_masked_unit_is_not_started_and_that_is_said(machine, updd, tiny, units):
     units.add("odd")
     machine.sh("mv /etc/systemd/system/odd.service /usr/lib/systemd/system/; "
@@ -264,6 +286,21 @@ def test_a_person_who_started_it_meanwhile_finds_it_enabled_after_the_job(machin
     updd.post(job, "confirm", wait=updd.wait_open(job, "gate")["id"])
     updd.wait_for(job, "succeeded", timeout=60)
     assert site.state("shop.service") == before
+
+
+def test_a_stop_that_was_killed_halfway_is_undone(machine, updd, tiny, units):
+    units.add("slow", service="User=postgres\nExecStop=/bin/sleep 4")
+    machine.run("systemctl", "enable", "--now", "slow.service")
+    before = units.state("slow.service")
+    job = updd.begin(tiny.plan(stop("slow"), tiny.fail("a"),
+                               services={"slow": {"unit": "slow.service"}}))
+    updd.until(lambda: units.active("slow.service") == ["deactivating"], 30, lambda: updd.tell(job))
+    task = updd.state / "jobs" / str(job) / "stop/1/task.json"
+    machine.run("systemctl", "kill", "-s", "KILL",
+                f"updd-{json.loads(task.read_text())['id']}.service")
+    updd.wait_for(job, "rolled_back", timeout=60)
+    assert "step_interrupted" in [e["type"] for e in updd.events(job) if e.get("step") == "stop"]
+    assert units.state("slow.service") == before and before[0] == "active"
 
 
 def test_what_goes_down_with_a_unit_comes_back_with_it(machine, updd, tiny, units):
@@ -322,7 +359,7 @@ def test_a_bus_that_is_lost_under_a_start_is_found_again(machine, updd, tiny, un
     if how == "reexec":
         machine.run("systemctl", "daemon-reexec")
     else:
-        machine.run("systemctl", "kill", "-s", "KILL", "dbus.service")
+        machine.run("kill", "-9", machine.show("dbus.service", "MainPID")["MainPID"])
     updd.wait_for(job, "succeeded", timeout=60)
     assert units.active("slow.service") == ["active"]
     machine.until(lambda: machine.ask("busctl", "status").returncode == 0, 30, "no bus again")
@@ -336,3 +373,16 @@ def test_a_cancel_does_not_wait_for_a_unit_that_hangs(machine, updd, tiny, units
     threading.Thread(target=updd.post, args=(job, "cancel"), kwargs={"reason": "enough"}).start()
     updd.wait_for(job, "rolled_back", timeout=30)
     assert units.active("slow.service") == ["inactive"]
+
+
+def test_a_start_that_only_waits_for_its_turn_is_taken_back_too(machine, updd, tiny, units):
+    units.add("base", service="User=postgres\nExecStartPre=/bin/sleep 8")
+    units.add("above", unit="Wants=base.service\nAfter=base.service")
+    job = updd.begin(tiny.plan(start("above"), services={"above": {"unit": "above.service"}}))
+    updd.until(lambda: units.active("base.service") == ["activating"], 20, lambda: updd.tell(job))
+    assert units.active("above.service") == ["inactive"]
+    updd.post(job, "cancel", reason="enough")
+    updd.wait_for(job, "rolled_back", timeout=60)
+    assert machine.show("above.service", "Job").get("Job", "") in ("", "0")
+    machine.until(lambda: units.active("base.service") == ["active"], 30, "base does not start")
+    assert units.active("above.service") == ["inactive"]
