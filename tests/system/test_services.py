@@ -218,6 +218,7 @@ def test_enablement_comes_back_link_by_link(machine, updd, tiny, units, way, bac
         machine.sh("systemctl unmask odd; systemctl unmask --runtime odd; "
                    "systemctl disable --now odd || true; rm -rf /opt/odd "
                    "/usr/lib/systemd/system/odd.service /etc/systemd/system/*/odd.service "
+                   "/run/systemd/system/*/odd.service "
                    "/usr/lib/systemd/system/multi-user.target.wants/odd.service")
 
 
