@@ -5,10 +5,25 @@
 #define ASK_USEC (5 * 1000 * 1000)
 #define ANSWER_USEC (30 * 1000 * 1000)
 
+/* How many calls of a connection have not been answered. It outlives the Bus: slots are freed when
+ * their owners like. */
+typedef struct Open {
+        unsigned n_ref, n_calls;
+} Open;
+
 struct Bus {
         sd_event *event;
         sd_bus *bus;
+        Open *open;
 };
+
+/* One call that is on its way. */
+typedef struct Sent {
+        Open *open;
+        bool answered;
+        sd_bus_message_handler_t handler;
+        void *userdata; /* malloc()ed */
+} Sent;
 
 /* One question that is on its way. */
 typedef struct Question {
@@ -17,10 +32,16 @@ typedef struct Question {
         void *userdata;
 } Question;
 
+static void open_unref(Open *open) {
+        if (open && --open->n_ref == 0)
+                free(open);
+}
+
 void bus_free(Bus *bus) {
         if (!bus)
                 return;
         sd_bus_close_unref(bus->bus);
+        open_unref(bus->open);
         sd_event_unref(bus->event);
         free(bus);
 }
@@ -31,6 +52,9 @@ static int bus_open(Bus *bus) {
 
         if (bus->bus && sd_bus_is_open(bus->bus) > 0)
                 return 0;
+        /* Lost: sd-bus answers what is on its way with that, one call a turn, as long as it is there. */
+        if (bus->bus && bus->open->n_calls > 0)
+                return -EAGAIN;
         bus->bus = sd_bus_close_unref(bus->bus);
         r = sd_bus_open_system(&opened);
         if (r >= 0)
@@ -50,8 +74,9 @@ int bus_new(sd_event *event, Bus **ret, Error *reterr) {
         sd_bus_message *call = NULL;
         int r;
 
-        if (!bus)
+        if (!bus || !(bus->open = calloc(1, sizeof(Open))))
                 return error_oom(reterr);
+        bus->open->n_ref = 1;
         bus->event = sd_event_ref(event);
         r = bus_open(bus);
         if (r >= 0)
@@ -115,16 +140,47 @@ int bus_call_new(Bus *bus, const char *method, sd_bus_message **ret) {
         return bus_object_call_new(bus, SYSTEMD_PATH, SYSTEMD_MANAGER, method, ret);
 }
 
+static void sent_answered(Sent *sent) {
+        if (!sent->answered)
+                sent->open->n_calls--;
+        sent->answered = true;
+}
+
+static void sent_free(void *userdata) {
+        Sent *sent = userdata;
+
+        sent_answered(sent);
+        open_unref(sent->open);
+        free(sent->userdata);
+        free(sent);
+}
+
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        Sent *sent = userdata;
+
+        sent_answered(sent); /* first: the handler may free the slot, and make a call of its own */
+        return sent->handler(m, sent->userdata, ret_error);
+}
+
 int bus_send(Bus *bus, sd_bus_message *call, sd_bus_message_handler_t handler, void *userdata,
              uint64_t timeout_us, sd_bus_slot **ret) {
+        Sent *sent = malloc(sizeof(*sent));
         sd_bus_slot *slot = NULL;
-        int r = sd_bus_call_async(bus->bus, &slot, call, handler, userdata, timeout_us);
+        int r;
 
+        if (!sent) {
+                free(userdata);
+                return -ENOMEM;
+        }
+        *sent = (Sent){.open = bus->open, .handler = handler, .userdata = userdata};
+        bus->open->n_ref++;
+        bus->open->n_calls++;
+        r = sd_bus_call_async(bus->bus, &slot, call, on_answer, sent, timeout_us);
         if (r >= 0)
-                r = sd_bus_slot_set_destroy_callback(slot, free);
+                r = sd_bus_slot_set_destroy_callback(slot, sent_free);
         if (r < 0) {
                 sd_bus_slot_unref(slot);
-                free(userdata);
+                sent_free(sent);
                 return r;
         }
         *ret = slot;

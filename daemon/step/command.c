@@ -3,10 +3,9 @@
 #include "daemon/step/command.h"
 
 #include "daemon/step/capture.h"
+#include "daemon/step/durable.h"
 #include "daemon/step/said.h"
 #include "daemon/step/worker.h"
-
-#include <fcntl.h>
 
 #define OUTPUT_MAX (64 * 1024)
 
@@ -139,19 +138,6 @@ static int command_settle(Step *s, const json_t *args, const char *name, bool lo
         return saved;
 }
 
-/* Once a step counts as done nobody repeats it, so what its command wrote must outlast a power cut
- * from then on. Few commands see to that themselves: the file system that it worked in does it. */
-static int make_durable(Step *s, const char *cwd, Error *reterr) {
-        const char *dir = cwd ? cwd : json_string_value(step_setting(s, "cwd"));
-        _cleanup_close_ int fd = open(dir ? dir : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        if (fd < 0 || syncfs(fd) >= 0) /* it took its own folder away */
-                return 0;
-        return error_set(reterr, errno, "write-failed",
-                         "What it wrote could not be brought to the disk of %s: %s",
-                         dir ? dir : "/", strerror(errno));
-}
-
 int command_run(Step *s, const json_t *args, const json_t *argv, const char *cwd, const json_t *env,
                 Error *reterr) {
         /* A hook is told what it is told of as a webhook is; no other task has an event. */
@@ -177,5 +163,6 @@ int command_run(Step *s, const json_t *args, const json_t *argv, const char *cwd
                 return r;
         r = command_settle(s, args, json_string_value(json_array_get(argv, 0)), log, &result,
                            reterr);
-        return r < 0 ? r : make_durable(s, cwd, reterr);
+        return r < 0 ? r
+                     : disks_sync(cwd ? cwd : json_string_value(step_setting(s, "cwd")), reterr);
 }

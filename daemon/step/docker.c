@@ -85,9 +85,13 @@ static int docker_exchange(Docker *d, const char *method, const char *path, cons
 static int refused(const HttpReply *reply, const char *method, const char *path, Error *reterr) {
         json_auto_t *body = json_loadb(reply->body, reply->body_size, 0, NULL);
 
-        return error_set(reterr, reply->status == 404 ? ENOENT : EREMOTEIO, "docker",
-                         "Docker: %s (%s %.*s: %ld)", args_text(body, "message", "refused"), method,
-                         (int) strcspn(path, "?"), path, reply->status);
+        return error_set(reterr,
+                         reply->status == 404   ? ENOENT
+                         : reply->status == 409 ? EBUSY
+                                                : EREMOTEIO,
+                         "docker", "Docker: %s (%s %.*s: %ld)",
+                         args_text(body, "message", "refused"), method, (int) strcspn(path, "?"),
+                         path, reply->status);
 }
 
 int docker_call(Docker *d, const char *method, const char *path, const json_t *body, json_t **ret,

@@ -83,7 +83,7 @@ static int release_one(Step *s, const char *tag, const json_t *value, Error *ret
         if (r < 0)
                 return r;
         r = docker_call(&d, "DELETE", path, NULL, NULL, &error);
-        if (r == -EREMOTEIO) /* a container has it, and it has no other name */
+        if (r == -EBUSY) /* a container has it, and it has no other name */
                 step_log(s, "image " REPOSITORY ":%s keeps its name: %s", tag,
                          error.message ? error.message : "?");
         else if (r < 0 && r != -ENOENT) {
