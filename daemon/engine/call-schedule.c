@@ -332,6 +332,9 @@ int schedule_settle(Batch *b, const Job *job, Error *reterr) {
                 return row_write(b, name, NULL, reterr);
         if (job->state == JOB_SUCCEEDED && json_object_set(row, "active", wanted) < 0)
                 return error_oom(reterr);
+        /* How far a change went that was abandoned is known to nobody: it stays, and says so. */
+        if (job->state == JOB_ABANDONED)
+                return 0;
         (void) json_object_del(row, "change");
         return row_write(b, name, json_object_get(row, "active") ? json_incref(row) : NULL, reterr);
 }

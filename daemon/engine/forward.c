@@ -252,13 +252,25 @@ static int hold_failure(Turn *t, Job *job, int idx, const char *why) {
         return r;
 }
 
+static bool waits_for_people(const Job *job) {
+        json_t *wait;
+        size_t i;
+
+        json_array_foreach (job->waits, i, wait)
+                if (!streq(args_text(wait, "kind", ""), "window"))
+                        return true;
+        return false;
+}
+
 static int decide_failure(Turn *t, Job *job) {
         int idx = failed_step(job, PHASE_MAIN);
         _cleanup_free_ char *why = NULL;
         Choice choice;
 
-        if (idx < 0 || json_array_size(job->waits) > 0)
+        if (idx < 0 || waits_for_people(job))
                 return 0;
+        /* What waits for a window will not begin any more, and the way back needs none. */
+        waits_close_all(job, "a step failed");
         failure_note(job, idx);
         if (job->dry_run)
                 return job_enter(t, job, JOB_EVENT_DRY_RUN_FAILED);

@@ -37,18 +37,15 @@ static bool is_under_way(const Job *job) {
         return job->state == JOB_QUEUED || job->state == JOB_RUNNING || job->state == JOB_WAITING;
 }
 
-static bool is_over(const Job *job, int idx) {
-        for (; idx >= 0; idx = job->def->steps[idx].parent)
-                if (job->steps[idx].status == STEP_DONE || job->steps[idx].status == STEP_SKIPPED)
-                        return true;
-        return false;
+/* By a person: a gate that its deadline passed, or that did not come about, was accepted by nobody. */
+static bool is_accepted(const StepState *gate) {
+        return gate->status == STEP_DONE && !streq(args_text(gate->outputs, "by", ""), "deadline");
 }
 
-/* Somebody has accepted it, as far as the plan asks for that. */
 static bool past_last_gate(const Job *job) {
         for (int i = (int) job->def->n_steps - 1; i >= 0; i--)
                 if (job->def->steps[i].phase == PHASE_MAIN && job->def->steps[i].class == VERB_GATE)
-                        return is_over(job, i);
+                        return is_accepted(&job->steps[i]);
         return false;
 }
 

@@ -186,6 +186,8 @@ int tree_move(const char *from, const char *to, Error *reterr) {
         if (r < 0)
                 return r;
         r = remove_tree(from);
+        if (r >= 0)
+                r = parent_sync(from);
         return r < 0 ? error_set(reterr, -r, "move-failed", "Cannot remove %s: %s", from,
                                  strerror(-r))
                      : 0;

@@ -7,6 +7,7 @@
  */
 #include "daemon/step/place.h"
 #include "daemon/step/services_unit.h"
+#include "daemon/step/services_unit_links.h"
 
 #define UNITS "/etc/systemd/system"
 #define DROP_IN "schedule.conf"
@@ -70,12 +71,14 @@ static int timer_job(Step *s, Timer *t, const char *method, Error *reterr) {
 /* EnableUnitFiles(files, runtime, force), DisableUnitFiles(files, runtime). */
 static int timer_enable(Step *s, Timer *t, bool enable, Error *reterr) {
         const char *method = enable ? "EnableUnitFiles" : "DisableUnitFiles";
+        int r;
 
         step_log(s, "systemd: %s %s", method, t->unit);
-        return enable ? unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
-                                  method, "asbb", 1, t->unit, 0, 0)
-                      : unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
-                                  method, "asb", 1, t->unit, 0);
+        r = enable ? unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
+                               method, "asbb", 1, t->unit, 0, 0)
+                   : unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
+                               method, "asb", 1, t->unit, 0);
+        return r < 0 ? r : unit_links_sync(reterr); /* systemd does not */
 }
 
 /* Before its files change: a timer that runs while systemd reads them counts what would have elapsed
@@ -106,6 +109,8 @@ static int timer_is_loaded(Step *s, Timer *t, Error *reterr) {
 static int timer_unload(Step *s, Timer *t, Error *reterr) {
         int r = timer_enable(s, t, false, reterr);
 
+        if (r >= 0) /* one that failed is not let go */
+                r = unit_reset_failed(s, &t->service, t->unit, reterr);
         if (r >= 0)
                 r = unit_reload(s, &t->service, reterr);
         for (int ms = 0; r >= 0 && ms < SETTLE_MS; ms += LOOK_MS) {

@@ -442,6 +442,42 @@ def test_no_member_begins_after_the_end(updd, tiny):
     updd.invariants(job)
 
 
+def test_a_failure_beside_a_member_that_waits_for_a_window_goes_back(updd, tiny):
+    wait = "touch began; while ! test -e {}; do sleep 0.02; done"
+    job = updd.begin(tiny.plan({"id": "p", "parallel": [
+        tiny.act("x", wait.format("later") + "; exit 1"),
+        {"id": "g", "group": [tiny.act("y", wait.format("go")), tiny.act("z")]}]}),
+        window={"length": "1h"})
+    updd.until(lambda: sorted(tiny.done()) == ["do-x", "do-y"], 20, lambda: updd.tell(job))
+    updd.sleep(HOUR + MINUTE)
+    closed(updd, job)
+    tiny.touch("go")
+    updd.wait_open(job, "window")
+    tiny.touch("later")
+    updd.wait_for(job, "rolled_back")
+    assert "do-z" not in tiny.done() and {"undo-x", "undo-y"} <= set(tiny.done())
+    updd.invariants(job)
+
+
+def test_a_gate_that_nobody_confirmed_ends_no_window(updd, tiny):
+    job = updd.begin(tiny.plan(
+        tiny.act("a"), {**tiny.gate(), "confirm": {"ask": "well?", "within": "30m",
+                                                   "on_timeout": "continue"}},
+        tiny.act("b", "touch began; while ! test -e go; do sleep 0.02; done"), tiny.act("c")),
+        window={"length": "1h"})
+    updd.wait_open(job, "gate")
+    updd.sleep(31 * MINUTE)
+    updd.until(lambda: "do-b" in tiny.done(), 20, lambda: updd.tell(job))
+    updd.sleep(30 * MINUTE)
+    closed(updd, job)
+    tiny.touch("go")
+    wait = updd.wait_open(job, "window")
+    assert "do-c" not in tiny.done()
+    updd.post(job, "retry", wait=wait["id"], reason="go on")
+    updd.wait_for(job, "succeeded")
+    updd.invariants(job)
+
+
 def test_no_window_goes_back_by_itself_where_that_loses_data(updd, tiny):
     job = running(updd, tiny, tiny.act("c"), at_end="rollback",
                   rollbacks={"full": {"loses": "the orders of the night"}})
