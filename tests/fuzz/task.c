@@ -251,7 +251,9 @@ static json_t *read_secrets(const char *root) {
 
 static timer_t stop_after(int64_t ms) {
         struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM};
-        struct itimerspec when = {.it_value = {.tv_nsec = ms * 1000 * 1000}};
+        /* Again and again: the first may come before anybody listens. */
+        struct timespec pause = {.tv_nsec = ms * 1000 * 1000};
+        struct itimerspec when = {.it_value = pause, .it_interval = pause};
         timer_t timer;
 
         if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 ||
