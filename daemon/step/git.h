@@ -40,3 +40,6 @@ void repo_remove_empty(const Repo *g, const char *commit);
 _must_check_ int repo_sync(const Repo *g, const char *path, Error *reterr);
 /* Removes lock files that a killed git has left. Only after an attempt that was interrupted. */
 _must_check_ int repo_unlock(const Repo *g);
+/* Removes what git remembers of a worktree at `path`, however little of it a power cut has left: with
+ * an empty file in there git itself can neither list nor remove any worktree. */
+_must_check_ int repo_forget_worktree(const Repo *g, const char *path, Error *reterr);

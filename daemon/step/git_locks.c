@@ -2,6 +2,7 @@
 /* What a killed git leaves behind: see daemon/step/git.h. */
 #include "daemon/step/git.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fts.h>
 #include <sys/stat.h>
@@ -68,6 +69,52 @@ int repo_unlock(const Repo *g) {
                         continue;
                 step_log(g->step, "Removing %s, which the interrupted attempt has left", path);
                 (void) unlink(path);
+        }
+        return 0;
+}
+
+/* ---- a worktree that is half there ---- */
+
+DEFINE_CLEANUP(DIR *, closedir)
+
+/* "<its path>/.git", as git writes it: with the links on the way there resolved. */
+static char *gitfile_of(const char *path) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_free_ char *above = slash ? strndup(path, (size_t) (slash - path)) : NULL;
+        _cleanup_free_ char *real = above ? realpath(isempty(above) ? "/" : above, NULL) : NULL;
+
+        return real ? strf("%s%s/.git", streq(real, "/") ? "" : real, slash) : NULL;
+}
+
+/* Is that folder of `worktrees` about it? One that does not say is, when it has its name. */
+static bool is_about(const char *folder, const char *name, const char *path, const char *gitfile) {
+        _cleanup_free_ char *file = path_join(folder, "gitdir"), *said = NULL;
+        const char *slash = strrchr(path, '/');
+
+        if (!file || file_read(AT_FDCWD, file, 4096, &said, NULL) < 0 || isempty(said))
+                return slash && startswith(name, slash + 1);
+        said[strcspn(said, "\r\n")] = '\0';
+        return streq(said, gitfile);
+}
+
+int repo_forget_worktree(const Repo *g, const char *path, Error *reterr) {
+        _cleanup_free_ char *common = folder_of(g, "--git-common-dir");
+        _cleanup_free_ char *all = common ? path_join(common, "worktrees") : NULL;
+        _cleanup_free_ char *gitfile = gitfile_of(path);
+        _cleanup_(closedirp) DIR *dir = all ? opendir(all) : NULL;
+        const struct dirent *entry;
+
+        while (dir && gitfile && (entry = readdir(dir))) {
+                _cleanup_free_ char *folder = path_join(all, entry->d_name);
+                int r;
+
+                if (entry->d_name[0] == '.' || !folder ||
+                    !is_about(folder, entry->d_name, path, gitfile))
+                        continue;
+                r = remove_tree(folder);
+                if (r < 0)
+                        return error_set(reterr, -r, "write-failed", "Cannot remove %s: %s", folder,
+                                         strerror(-r));
         }
         return 0;
 }

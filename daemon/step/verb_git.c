@@ -45,6 +45,9 @@ static int add_worktree(const Repo *g, const char *path, const char *commit, Err
                 /* Half made by an attempt that was interrupted. */
                 forget_worktree(g, path);
                 (void) remove_tree(path);
+                r = repo_forget_worktree(g, path, reterr);
+                if (r < 0)
+                        return r;
                 (void) repo_try(g, NULL, "worktree", "prune", NULL);
         }
         r = repo_git(g, NULL, reterr, "worktree", "add", "--quiet", "--detach", path, commit, NULL);
@@ -152,7 +155,8 @@ static int undo_worktree(const Repo *g, const json_t *entry, Error *reterr) {
         if (r < 0)
                 return error_set(reterr, -r, "write-failed", "Cannot remove %s: %s", path,
                                  strerror(-r));
-        return repo_git(g, NULL, reterr, "worktree", "prune", NULL);
+        r = repo_forget_worktree(g, path, reterr);
+        return r < 0 ? r : repo_git(g, NULL, reterr, "worktree", "prune", NULL);
 }
 
 static int git_undo(Step *s, const json_t *args, Error *reterr) {
