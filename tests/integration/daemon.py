@@ -307,16 +307,17 @@ class Daemon:
         return ids
 
     def attempt_processes(self, job=None):
-        """Pids whose environment says that they belong to an attempt (of this daemon)."""
-        ids, found = self.attempt_ids(job), []
+        """Pids of what belongs to an attempt (of this daemon): its supervisor's command line says so,
+        of all others the environment."""
+        ids, found = {i.encode() for i in self.attempt_ids(job)}, []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                environ = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+                words = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                words += pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            for pair in environ.split(b"\0"):
-                if pair.startswith(b"UPDD_ATTEMPT=") and pair[13:].decode() in ids:
-                    found.append(int(pid))
+            if any(w in ids or w.startswith(b"UPDD_ATTEMPT=") and w[13:] in ids for w in words):
+                found.append(int(pid))
         return found
 
     def leaks(self, secret):
