@@ -34,7 +34,8 @@ def until(name, also="true"):
 
 # Kills its own supervisor, as a machine without memory would.
 DIE = ("kill -9 $(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' "
-       "\"$(ls -td $UPDD_RECORD/[0-9]* | head -n 1)/claim\"); sleep 60")
+       "\"$UPDD_RECORD/$(ls $UPDD_RECORD | grep -x '[0-9]*' | sort -n | tail -n 1)/claim\"); "
+       "sleep 60")
 
 
 def dies_once(name):

@@ -31,9 +31,3 @@ def test_without_systemd_a_unit_is_refused_with_a_way_out(step, verb):
     if verb in ("stop", "start"):
         assert result["error"]["type"] == "no-systemd"
     assert step.record(verb if verb in ("stop", "start") else "look") == []
-
-
-@pytest.mark.skipif(not pathlib.Path("/run/systemd/system").exists(), reason="needs a systemd")
-def test_a_unit_that_there_is_none_of_is_refused(step):
-    result = step.do("stop", "stop", {"services": ["app"]})
-    assert result["state"] == "failed" and result["error"]["type"] == "no-unit", result

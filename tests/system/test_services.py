@@ -194,11 +194,11 @@ WAYS = [enabled, enabled_until_the_next_boot, enabled_by_hand_too, enabled_with_
         linked_from_elsewhere, masked, masked_until_the_next_boot, part_of_a_target]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda w: w.__name__)
-@pytest.mark.parametrize("back", [True, False], ids=["undone", "started"])
+# A unit that is masked is not to be started: that has a test of its own.
+@pytest.mark.parametrize("way, back", [(w, True) for w in WAYS] + [
+    (w, False) for w in WAYS if not w.__name__.startswith("masked")],
+    ids=lambda v: v.__name__ if callable(v) else "undone" if v else "started")
 def test_enablement_comes_back_link_by_link(machine, updd, tiny, units, way, back):
-    if way.__name__.startswith("masked") and not back:
-        pytest.skip("a unit that is masked is not to be started: its own test")
     units.add("odd")
     way(machine, units)
     try:
@@ -220,6 +220,12 @@ def test_enablement_comes_back_link_by_link(machine, updd, tiny, units, way, bac
                    "/usr/lib/systemd/system/odd.service /etc/systemd/system/*/odd.service "
                    "/run/systemd/system/*/odd.service "
                    "/usr/lib/systemd/system/multi-user.target.wants/odd.service")
+
+
+def test_a_unit_that_there_is_none_of_is_refused(machine, updd, tiny):
+    job = updd.begin(tiny.plan(stop("odd"), services={"odd": {"unit": "updd-test-none.service"}}))
+    updd.wait_for(job, "rolled_back", timeout=60)
+    assert updd.step(job, "stop")["error"]["type"] == "no-unit", updd.tell(job)
 
 
 @pytest.mark.parametrize("back", [True, False], ids=["undone", "started"])
