@@ -377,3 +377,10 @@ def test_the_catalogue_explains_each_number_that_the_journal_is_given():
         assert f'        {{"{event}", ' in words, f"{event} has no words in the journal"
     for macro, _ in ids:
         assert re.search(rf"\b{macro}\b", told), f"{macro} is never told"
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """They are collected in one run, which takes a name for a module."""
+    names = [p.name for room in ("integration", "system") for p in (ROOT / "tests" / room).glob("*.py")
+             if p.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
