@@ -52,7 +52,7 @@ static const Problem problems[] = {
         {"unattended-gate", 422, "A gate would wait beyond the window"},
         {"loses-data", 422, "The strategy loses data"},
         {"internal", 500, "The daemon failed"},
-        {"no-schedules", 501, "Schedules need systemd"},
+        {"no-schedules", 409, "Schedules need systemd"},
         {"too-busy", 503, "Too much is waiting already"},
         {"out-of-memory", 503, "The daemon is out of memory"},
         {"store-damaged", 503, "The database is damaged"},

@@ -75,7 +75,7 @@ def try_all(tmp_path, name, program, demands, again=lambda n: 0, stride=STRIDE, 
           f"seed {SEED}, {len(wrong)} violations")
     assert not wrong, "\n\n".join(wrong)
     # The calls of two runs differ by a few: the last ones may not come.
-    assert reached >= 0.8 * len(tried), (reached, len(tried))
+    assert len(tried) - reached <= max(1, 0.2 * len(tried)), (reached, len(tried))
 
 
 @pytest.mark.timeout(LIMIT)

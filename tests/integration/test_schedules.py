@@ -16,7 +16,7 @@ CALLS = [("GET", "/v1/schedules", None), ("GET", "/v1/schedules/night", None),
 @pytest.mark.parametrize("method,path,body", CALLS, ids=[f"{m}-{p}" for m, p, _ in CALLS])
 def test_without_systemd_schedules_say_why_they_cannot_be(updd, method, path, body):
     answer = updd.call(method, path, body)
-    assert answer.status == 501, answer
+    assert answer.status == 409, answer
     assert answer.body["type"] == "urn:updd:problem:no-schedules"
     assert "systemd" in answer.body["detail"] and "updctl start" in answer.body["hint"]
 
