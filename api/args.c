@@ -102,6 +102,19 @@ int args_bool(const json_t *args, const char *key, bool fallback, bool *ret, Err
         return 0;
 }
 
+bool json_has_text(const json_t *list, const char *text) {
+        json_t *item;
+        size_t i;
+
+        if (!text)
+                return false;
+        json_array_foreach ((json_t *) list, i, item) {
+                if (streq0(json_string_value(item), text))
+                        return true;
+        }
+        return false;
+}
+
 char *json_canonical(const json_t *value) {
         return json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
 }

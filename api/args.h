@@ -24,6 +24,9 @@ _must_check_ int args_int(const json_t *args, const char *key, int64_t fallback,
 _must_check_ int args_bool(const json_t *args, const char *key, bool fallback, bool *ret,
                            Error *reterr);
 
+/* Is the text one of the list's? Neither may be there: then it is not. */
+bool json_has_text(const json_t *list, const char *text);
+
 /* Canonical JSON: sorted keys, no spaces. Caller frees; NULL when memory is out. */
 _must_check_ char *json_canonical(const json_t *value);
 

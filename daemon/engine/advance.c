@@ -2,20 +2,6 @@
 /* Moving a job on: which part of its life is next, when it parks, when it leaves memory. */
 #include "daemon/engine/turn.h"
 
-/* A window that is still to open calls nobody. */
-static bool calls_somebody(const Job *job) {
-        json_t *wait;
-        size_t i;
-
-        if (job->state != JOB_WAITING)
-                return true;
-        json_array_foreach (job->waits, i, wait) {
-                if (wait_is_for_person(wait))
-                        return true;
-        }
-        return false;
-}
-
 static void hooks_of_state(Job *job) {
         static const char *const events[_JOB_STATE_MAX] = {
                 [JOB_WAITING] = "waiting",
@@ -26,7 +12,8 @@ static void hooks_of_state(Job *job) {
         };
 
         job_fact(job, "remind", NULL);
-        if (events[job->state] && calls_somebody(job))
+        /* A window that is still to open calls nobody. */
+        if (events[job->state] && (job->state != JOB_WAITING || job_waits_for_person(job)))
                 hooks_queue(job, events[job->state]);
         if (job_state_is_end(job->state))
                 hooks_queue(job, "ended");

@@ -17,14 +17,8 @@ int refuse_now(const Job *job, const char *verb, Error *reterr) {
 
 static bool is_allowed(const Job *job, const char *verb) {
         json_auto_t *actions = job_actions(job);
-        json_t *word;
-        size_t i;
 
-        json_array_foreach (actions, i, word) {
-                if (streq(json_string_value(word), verb))
-                        return true;
-        }
-        return false;
+        return json_has_text(actions, verb);
 }
 
 static int refuse_closed(const Job *job, const char *id, Error *reterr) {
@@ -47,8 +41,7 @@ static int refuse_closed(const Job *job, const char *id, Error *reterr) {
 static int wait_named(const Job *job, const Call *call, const char *kind, const char *can,
                       json_t **ret, Error *reterr) {
         const char *id = args_text(call->body, "wait", NULL);
-        json_t *wait, *word;
-        size_t i;
+        json_t *wait;
         int r;
 
         if (!id) {
@@ -60,15 +53,10 @@ static int wait_named(const Job *job, const Call *call, const char *kind, const 
         wait = wait_find(job, id);
         if (!wait)
                 return refuse_closed(job, id, reterr);
-        if (kind && streq0(args_text(wait, "kind", NULL), kind)) {
+        if ((kind && streq0(args_text(wait, "kind", NULL), kind)) ||
+            json_has_text(json_object_get(wait, "can"), can)) {
                 *ret = wait;
                 return 0;
-        }
-        json_array_foreach (json_object_get(wait, "can"), i, word) {
-                if (can && streq0(json_string_value(word), can)) {
-                        *ret = wait;
-                        return 0;
-                }
         }
         return error_set(reterr, EINVAL, "wait-closed", "%s is a %s: this does not answer it", id,
                          args_text(wait, "kind", "wait"));
@@ -291,8 +279,7 @@ static int call_cancel(Batch *b, Job *job, Call *call, Reply *reply) {
                 return r < 0 ? r
                              : back_begin(&b->turn, job, JOB_EVENT_CANCEL, "full", why, call->who);
         }
-        job_fact(job, "decided", json_string(why));
-        job_tell(job, "decided", -1, call->who, json_pack("{s:s}", "decided", why));
+        job_decide(job, -1, call->who, why);
         waits_close_all(job, "the job is cancelled");
         return job_enter(&b->turn, job, JOB_EVENT_WITHDRAW);
 }
@@ -483,8 +470,7 @@ static int call_abandon(Batch *b, Job *job, Call *call, Reply *reply) {
         why = strf("abandoned by %s: %s", call->who, args_text(call->body, "reason", ""));
         if (!why)
                 return error_oom(&reply->error);
-        job_fact(job, "decided", json_string(why));
-        job_tell(job, "decided", -1, call->who, json_pack("{s:s}", "decided", why));
+        job_decide(job, -1, call->who, why);
         waits_close_all(job, "the job is abandoned");
         leave_all(job, why, call->who);
         return job_enter(&b->turn, job, JOB_EVENT_ABANDON);

@@ -214,8 +214,7 @@ static int hold(Job *job, int idx, const char *why, bool with_skip) {
 
         if (!wait_open(job, "retry-or-skip", idx, 0, more))
                 return -ENOMEM;
-        job_fact(job, "decided", json_string(why));
-        job_tell(job, "decided", idx, NULL, json_pack("{s:s}", "decided", why));
+        job_decide(job, idx, NULL, why);
         return 0;
 }
 

@@ -176,3 +176,8 @@ void job_fact(Job *job, const char *key, json_t *value) {
         else
                 (void) json_object_del(job->facts, key);
 }
+
+void job_decide(Job *job, int step, const char *who, const char *why) {
+        job_fact(job, "decided", json_string(why));
+        job_tell(job, "decided", step, who, json_pack("{s:s}", "decided", why));
+}

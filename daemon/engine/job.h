@@ -111,6 +111,9 @@ int job_step_move(Job *job, unsigned idx, StepEvent event);
 void job_step_note(Job *job, unsigned idx, const char *key, json_t *value);
 /* The same for the job's facts. */
 void job_fact(Job *job, const char *key, json_t *value);
+/* What was decided, as a sentence: shown with the job from then on, and told. `step` -1: about all of
+ * it; `who` NULL: updd itself. */
+void job_decide(Job *job, int step, const char *who, const char *why);
 
 /* Keeps the end of the step's newest attempt, if it is not written yet, before the next one takes
  * its place. -ENOMEM. */

@@ -13,23 +13,12 @@
 #define LONGEST_MS (INT64_C(24) * 3600 * 1000)
 #define LEAD_MIN_MS (INT64_C(5) * 60 * 1000)
 
-static bool for_person(const Job *job) {
-        json_t *wait;
-        size_t i;
-
-        json_array_foreach (job->waits, i, wait) {
-                if (wait_is_for_person(wait))
-                        return true;
-        }
-        return false;
-}
-
 /* The event whose hooks remind of what the job is in now; NULL: nobody is to be reminded. */
 static const char *event_of(const Job *job) {
         const json_t *hooks = json_object_get(job->def->plan->norm, "hooks");
-        const char *event = job->state == JOB_STUCK                        ? "stuck"
-                            : job->state == JOB_WAITING && for_person(job) ? "waiting"
-                                                                           : NULL;
+        const char *event = job->state == JOB_STUCK                                  ? "stuck"
+                            : job->state == JOB_WAITING && job_waits_for_person(job) ? "waiting"
+                                                                                     : NULL;
 
         return event && !job->dry_run && json_array_size(json_object_get(hooks, event)) > 0 ? event
                                                                                             : NULL;

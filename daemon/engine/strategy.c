@@ -60,15 +60,11 @@ int strategy_allowed(const Turn *t, const Job *job, const json_t *strategy, Erro
 }
 
 bool strategy_keeps(const Job *job, const json_t *strategy, unsigned idx) {
-        const json_t *keep = json_object_get(strategy, "keep"), *id;
-        size_t n;
+        const json_t *keep = json_object_get(strategy, "keep");
 
-        for (int i = (int) idx; i >= 0; i = job->def->steps[i].parent) {
-                json_array_foreach ((json_t *) keep, n, id) {
-                        if (streq0(json_string_value(id), job->def->steps[i].id))
-                                return true;
-                }
-        }
+        for (int i = (int) idx; i >= 0; i = job->def->steps[i].parent)
+                if (json_has_text(keep, job->def->steps[i].id))
+                        return true;
         return false;
 }
 

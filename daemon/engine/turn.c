@@ -37,13 +37,20 @@ int batch_add(Batch *b, Job *job) {
         return 0;
 }
 
-Job *batch_job(Batch *b, int64_t id) {
-        _cleanup_job_ Job *copy = NULL;
-        Slot *slot;
-
+static Job *batch_find(const Batch *b, int64_t id) {
         for (unsigned i = 0; i < b->n_jobs; i++)
                 if (b->jobs[i]->id == id)
                         return b->jobs[i];
+        return NULL;
+}
+
+Job *batch_job(Batch *b, int64_t id) {
+        Job *found = batch_find(b, id);
+        _cleanup_job_ Job *copy = NULL;
+        Slot *slot;
+
+        if (found)
+                return found;
         slot = slot_find(b->engine, id);
         if (!slot || job_copy(slot->job, &copy) < 0 || batch_add(b, copy) < 0)
                 return NULL;
@@ -75,12 +82,10 @@ static unsigned count_running(const Engine *e) {
 
 /* As this batch has it, else as it is. NULL: nobody knows it. */
 static const Job *job_seen(const Batch *b, int64_t id) {
-        const Slot *slot = slot_find(b->engine, id);
+        const Job *found = batch_find(b, id);
+        const Slot *slot = found ? NULL : slot_find(b->engine, id);
 
-        for (unsigned i = 0; i < b->n_jobs; i++)
-                if (b->jobs[i]->id == id)
-                        return b->jobs[i];
-        return slot ? slot->job : NULL;
+        return slot ? slot->job : found;
 }
 
 /* A job that waits for the finalise steps of its target's former job. */

@@ -187,8 +187,8 @@ _must_check_ int window_lift(Job *job, const char *who, const char *reason);
 int64_t window_closes_in(const Job *job, int64_t wall_now, int64_t boot_now);
 /* CLOCK_BOOTTIME ms; INT64_MAX: never. */
 int64_t window_wakes_at(const Job *job);
-/* Not for a window that is still to open. */
-bool wait_is_for_person(const json_t *wait);
+/* For more than a window that is still to open. */
+bool job_waits_for_person(const Job *job);
 
 /* ---- remind.c ---- */
 /* Sends the reminder that is due, and plans the next. */

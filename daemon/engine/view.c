@@ -104,16 +104,14 @@ json_t *job_waits(const Job *job) {
 }
 
 static bool has_wait(const Job *job, const char *kind, const char *can) {
-        json_t *wait, *word;
-        size_t i, k;
+        json_t *wait;
+        size_t i;
 
         json_array_foreach (job->waits, i, wait) {
                 if (kind && streq0(args_text(wait, "kind", NULL), kind))
                         return true;
-                json_array_foreach (json_object_get(wait, "can"), k, word) {
-                        if (can && streq0(json_string_value(word), can))
-                                return true;
-                }
+                if (json_has_text(json_object_get(wait, "can"), can))
+                        return true;
         }
         return false;
 }

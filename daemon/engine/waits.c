@@ -213,16 +213,14 @@ static int gate_missed(Turn *t, Job *job, json_t *wait) {
                         "the deadline has passed; the gate stays open as the plan "
                         "says (on_timeout: hold)";
 
-                job_fact(job, "decided", json_string(held));
-                job_tell(job, "decided", idx, NULL, json_pack("{s:s}", "decided", held));
+                job_decide(job, idx, NULL, held);
                 hooks_queue(job, "waiting");
                 return 0;
         }
         strategy = missed_leads_to(t, job, (unsigned) idx, on_timeout, &why);
         if (!strategy) {
                 decided = strf("the deadline has passed; holding, because %s", why);
-                job_fact(job, "decided", json_string(decided));
-                job_tell(job, "decided", idx, NULL, json_pack("{s:s*}", "decided", decided));
+                job_decide(job, idx, NULL, decided);
                 hooks_queue(job, "waiting");
                 return 0;
         }

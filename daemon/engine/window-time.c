@@ -92,21 +92,28 @@ static void notice_check(Turn *t, Job *job, bool now) {
         hooks_queue(job, "notice");
 }
 
-static void close_waits(Job *job, const char *who, json_t *data) {
-        _cleanup_free_ char *id = NULL;
+static bool is_for_window(const json_t *wait) {
+        return streq0(args_text(wait, "kind", NULL), "window");
+}
+
+/* The job's wait for its window: it has one at the most. NULL: none. Borrowed. */
+static json_t *wait_of(const Job *job) {
         json_t *wait;
         size_t i;
 
         json_array_foreach (job->waits, i, wait) {
-                if (!streq0(args_text(wait, "kind", NULL), "window"))
-                        continue;
-                id = strdup(args_text(wait, "id", ""));
-                break;
+                if (is_for_window(wait))
+                        return wait;
         }
+        return NULL;
+}
+
+static void close_wait(Job *job, const char *because) {
+        const json_t *wait = wait_of(job);
+        _cleanup_free_ char *id = wait ? strdup(args_text(wait, "id", "")) : NULL;
+
         if (id)
-                wait_close(job, id, who, data);
-        else
-                json_decref(data);
+                wait_close(job, id, NULL, json_pack("{s:s}", "because", because));
 }
 
 static void window_open(Turn *t, Job *job) {
@@ -120,7 +127,7 @@ static void window_open(Turn *t, Job *job) {
         fact_put(job, "until", deadline_to_json(&until));
         job_tell(job, "window_opened", -1, NULL,
                  json_pack("{s:s}", "ends", time_format(until.wall, time)));
-        close_waits(job, NULL, json_pack("{s:s}", "because", "the window opened"));
+        close_wait(job, "the window opened");
 }
 
 /* ---- its end ---- */
@@ -135,30 +142,22 @@ static unsigned last_begun(const Job *job) {
         return last;
 }
 
-static int decided_say(Job *job, char *why) {
-        _cleanup_free_ char *decided = why;
-
-        if (!decided)
-                return -ENOMEM;
-        job_fact(job, "decided", json_string(decided));
-        job_tell(job, "decided", -1, NULL, json_pack("{s:s}", "decided", decided));
-        return 0;
-}
-
 static int end_withdraw(Turn *t, Job *job) {
-        int r = decided_say(job, strdup("cancelled: the window closed before its first step"));
-
+        job_decide(job, -1, NULL, "cancelled: the window closed before its first step");
         waits_close_all(job, "the window closed");
-        return r < 0 ? r : job_enter(t, job, JOB_EVENT_WITHDRAW);
+        return job_enter(t, job, JOB_EVENT_WITHDRAW);
 }
 
 /* What runs is let run; whoever could answer an open wait is told. */
 static int end_hold(Job *job, const char *why) {
-        int r = decided_say(job, strf("the window has closed; holding, because %s", why));
+        _cleanup_free_ char *decided = strf("the window has closed; holding, because %s", why);
 
-        if (r >= 0 && job->state == JOB_WAITING)
+        if (!decided)
+                return -ENOMEM;
+        job_decide(job, -1, NULL, decided);
+        if (job->state == JOB_WAITING)
                 hooks_queue(job, "waiting");
-        return r;
+        return 0;
 }
 
 static int end_back(Turn *t, Job *job) {
@@ -175,7 +174,7 @@ static int end_back(Turn *t, Job *job) {
 static int window_end(Turn *t, Job *job, const char *because) {
         fact_put(job, "state", json_string("closed"));
         job_tell(job, "window_closed", -1, NULL, json_pack("{s:s}", "because", because));
-        close_waits(job, NULL, json_pack("{s:s}", "because", "the window closed"));
+        close_wait(job, "the window closed");
         job->advance = true;
         if (!streq(window_text(job, "at_end"), "rollback"))
                 return end_hold(job, "the plan says at_end: hold");
@@ -207,23 +206,12 @@ bool window_holds(const Job *job) {
                !past_last_gate(job);
 }
 
-static bool waits_for_window(const Job *job) {
-        json_t *wait;
-        size_t i;
-
-        json_array_foreach (job->waits, i, wait) {
-                if (streq0(args_text(wait, "kind", NULL), "window"))
-                        return true;
-        }
-        return false;
-}
-
 int window_wait(Job *job) {
         bool ahead = window_is(job, "ahead");
         char time[TIME_TEXT_MAX];
         json_t *wait;
 
-        if (waits_for_window(job))
+        if (wait_of(job))
                 return 0;
         wait = wait_open(job, "window", -1, 0,
                          json_pack("{s:s, s:[s]}", "why",
@@ -238,9 +226,15 @@ int window_wait(Job *job) {
         return json_put(wait, "deadline", json_string(time_format(window_ms(job, "begins"), time)));
 }
 
-bool wait_is_for_person(const json_t *wait) {
-        return !streq0(args_text(wait, "kind", NULL), "window") ||
-               json_is_true(json_object_get(wait, "overdue"));
+bool job_waits_for_person(const Job *job) {
+        json_t *wait;
+        size_t i;
+
+        json_array_foreach (job->waits, i, wait) {
+                if (!is_for_window(wait) || json_is_true(json_object_get(wait, "overdue")))
+                        return true;
+        }
+        return false;
 }
 
 int window_lift(Job *job, const char *who, const char *reason) {
@@ -249,8 +243,7 @@ int window_lift(Job *job, const char *who, const char *reason) {
         if (!decided)
                 return -ENOMEM;
         fact_put(job, "state", json_string("lifted"));
-        job_fact(job, "decided", json_string(decided));
-        job_tell(job, "decided", -1, who, json_pack("{s:s}", "decided", decided));
+        job_decide(job, -1, who, decided);
         return 0;
 }
 

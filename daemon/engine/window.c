@@ -156,14 +156,7 @@ bool window_is(const Job *job, const char *state) {
 }
 
 static bool overridden(const Job *job, const char *name) {
-        const json_t *list = json_object_get(job->facts, "overrides"), *word;
-        size_t i;
-
-        json_array_foreach ((json_t *) list, i, word) {
-                if (streq0(json_string_value(word), name))
-                        return true;
-        }
-        return false;
+        return json_has_text(json_object_get(job->facts, "overrides"), name);
 }
 
 /* ---- what is refused beforehand ---- */

@@ -131,16 +131,6 @@ typedef struct Strategy {
         const Node *node;
 } Strategy;
 
-static bool has_text(const json_t *list, const char *text) {
-        json_t *v;
-        size_t i;
-
-        json_array_foreach (list, i, v)
-                if (streq0(json_string_value(v), text))
-                        return true;
-        return false;
-}
-
 /* What a list of steps does to a service: 1 up, 0 down, -1 nothing. */
 static int list_effect(const json_t *steps, const char *service) {
         int effect = -1;
@@ -154,7 +144,7 @@ static int list_effect(const json_t *steps, const char *service) {
 
                 if (inner >= 0)
                         effect = inner;
-                if (!has_text(json_object_get(args, "services"), service))
+                if (!json_has_text(json_object_get(args, "services"), service))
                         continue;
                 if (streq(verb, "start") || streq(verb, "stop"))
                         effect = streq(verb, "start");
@@ -167,18 +157,18 @@ static int undo_effect(const Strategy *strategy, const StepInfo *s, const char *
         const json_t *instead = json_object_get(json_object_get(strategy->norm, "instead"), s->id);
         const json_t *undo = instead ? instead : json_object_get(s->norm, "undo");
 
-        if (has_text(json_object_get(strategy->norm, "keep"), s->id))
+        if (json_has_text(json_object_get(strategy->norm, "keep"), s->id))
                 return -1;
         if (undo)
                 return list_effect(undo, service);
-        if (!has_text(json_object_get(step_args(s), "services"), service))
+        if (!json_has_text(json_object_get(step_args(s), "services"), service))
                 return -1;
         /* The undo of a stop starts what ran; the undo of a start stops it. */
         return is_verb(s, "stop") ? 1 : is_verb(s, "start") ? 0 : -1;
 }
 
 static int do_effect(const StepInfo *s, const char *service) {
-        if (!has_text(json_object_get(step_args(s), "services"), service))
+        if (!json_has_text(json_object_get(step_args(s), "services"), service))
                 return -1;
         return is_verb(s, "start") ? 1 : is_verb(s, "stop") ? 0 : -1;
 }

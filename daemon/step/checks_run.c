@@ -48,17 +48,8 @@ static int check_wanted(Step *s, const json_t *check, Error *reterr) {
 }
 
 static bool is_overridden(const Step *s, const json_t *check) {
-        const char *name = args_text(check, "override", NULL);
-        json_t *item;
-        size_t i;
-
-        if (!name)
-                return false;
-        json_array_foreach (json_object_get(s->task, "overrides"), i, item) {
-                if (streq0(json_string_value(item), name))
-                        return true;
-        }
-        return false;
+        return json_has_text(json_object_get(s->task, "overrides"),
+                             args_text(check, "override", NULL));
 }
 
 /* ---- telling ---- */

@@ -164,17 +164,6 @@ static int hold_down(Step *s, Project *p, const json_t *container, Error *reterr
         return r < 0 ? r : docker_restart_policy(&p->docker, id, none, reterr);
 }
 
-static bool names(const json_t *list, const char *name) {
-        json_t *item;
-        size_t i;
-
-        json_array_foreach ((json_t *) list, i, item) {
-                if (streq0(json_string_value(item), name))
-                        return true;
-        }
-        return false;
-}
-
 /* compose knows which service needs which, and stops them in that order. What its files do not
  * name any more, or all of it should compose fail, is stopped by the engine afterwards. */
 static int stop_in_order(Step *s, Project *p, const json_t *containers, Error *reterr) {
@@ -188,8 +177,8 @@ static int stop_in_order(Step *s, Project *p, const json_t *containers, Error *r
         json_array_foreach ((json_t *) containers, i, container) {
                 const char *name = project_service_of(container);
 
-                if (r >= 0 && compose_runs(container) && names(wanted, name) &&
-                    !names(services, name) &&
+                if (r >= 0 && compose_runs(container) && json_has_text(wanted, name) &&
+                    !json_has_text(services, name) &&
                     json_array_append_new(services, json_string(name)) < 0)
                         return error_oom(reterr);
         }

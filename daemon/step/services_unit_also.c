@@ -6,14 +6,10 @@
 
 static int add_also(Step *s, Service *v, json_t *also, const char *unit, Error *reterr) {
         json_auto_t *p = NULL;
-        json_t *known;
-        size_t i;
         int r;
 
-        json_array_foreach (also, i, known) {
-                if (streq(json_string_value(known), unit))
-                        return 0;
-        }
+        if (json_has_text(also, unit))
+                return 0;
         r = unit_show(s, v, unit, &p, reterr);
         if (r < 0 || !unit_runs(p))
                 return r;

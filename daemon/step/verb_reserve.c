@@ -11,13 +11,7 @@
 #define ESTIMATE_MAX (64U * 1024 * 1024)
 
 static bool is_overridden(Step *s) {
-        json_t *name;
-        size_t i;
-
-        json_array_foreach (json_object_get(step_task(s), "overrides"), i, name)
-                if (streq0(json_string_value(name), "way-back"))
-                        return true;
-        return false;
+        return json_has_text(json_object_get(step_task(s), "overrides"), "way-back");
 }
 
 static int reserve_run(Step *s, const json_t *args, Error *reterr) {

@@ -254,10 +254,10 @@ def test_following_off_a_terminal_appends_a_line_for_each_event(fake):
     done = ctl(fake, "start", "kimi-proxy-v2", code=0)
     lines = done.stdout.splitlines()
     assert lines[0] == "job 42: kimi-proxy 1 to v2.0"
-    assert re.fullmatch(r"\d\d:\d\d:\d\d done    stop \(0\.\ds\)", lines[1]), lines
-    assert re.fullmatch(r"\d\d:\d\d:\d\d done    install \(0\.\ds\)", lines[2]), lines
+    assert re.fullmatch(r"\d\d:\d\d:\d\d done    stop \(\d+\.\ds\)", lines[1]), lines
+    assert re.fullmatch(r"\d\d:\d\d:\d\d done    install \(\d+\.\ds\)", lines[2]), lines
     assert re.fullmatch(r"\d\d:\d\d:\d\d job     succeeded", lines[3]), lines
-    assert lines[4] == "job 42 succeeded after 1m01s"
+    assert re.fullmatch(r"job 42 succeeded after 1m0\ds", lines[4]), lines
     assert "updctl rollback 42" in lines[5]
     assert "\033" not in done.stdout
 
