@@ -65,20 +65,28 @@ static const char *begin_news(const Job *job, unsigned idx, Direction direction)
 /* A missing secret makes the job wait; on the way back it is an undo that failed. */
 static int secret_missing(Job *job, unsigned idx, Direction direction, const json_t *names,
                           Error *reterr) {
-        _cleanup_free_ char *list = json_dumps(names, JSON_COMPACT);
+        _cleanup_free_ char *list = json_dumps(names, JSON_COMPACT), *why = NULL;
+        _cleanup_error_ Error unreadable = ERROR_INIT;
 
+        error_move(&unreadable, reterr);
         if (direction == DIRECTION_UNDO || job->def->steps[idx].phase == PHASE_THEN ||
             job->def->steps[idx].phase == PHASE_HOOK) {
-                (void) error_set(reterr, ENOENT, "missing-secret", "Secrets are missing: %s",
-                                 list ? list : "?");
+                (void) error_set(reterr, ENOENT, "missing-secret", "Secrets are missing: %s%s%s",
+                                 list ? list : "?", unreadable.message ? ": " : "",
+                                 unreadable.message ? unreadable.message : "");
+                if (unreadable.hint)
+                        error_hint(reterr, "%s", unreadable.hint);
                 error_detail(reterr, "secrets", json_incref((json_t *) names));
                 return -ENOENT;
         }
         if (wait_find_step(job, "missing-secret", job->def->steps[idx].id))
                 return 1;
-        return wait_open(job, "missing-secret", (int) idx, 0,
-                         json_pack("{s:O, s:s, s:[s]}", "secrets", names, "why",
-                                   "a secret that the step needs is missing", "can", "retry"))
+        why = secrets_why(&unreadable, "a secret that the step needs is missing");
+        if (!why)
+                return error_oom(reterr);
+        return wait_open(
+                       job, "missing-secret", (int) idx, 0,
+                       json_pack("{s:O, s:s, s:[s]}", "secrets", names, "why", why, "can", "retry"))
                        ? 1
                        : error_oom(reterr);
 }

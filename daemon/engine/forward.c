@@ -329,17 +329,21 @@ static int start(Turn *t, Job *job) {
 
 /* Before the first check: every secret must resolve. 1 the job waits. */
 static int secrets_wanted(Turn *t, Job *job) {
+        _cleanup_error_ Error unreadable = ERROR_INIT;
+        _cleanup_free_ char *why = NULL;
         json_auto_t *missing = NULL;
         int r;
 
         if (json_object_size(json_object_get(job->def->plan->norm, "secrets")) == 0)
                 return 0;
-        r = secrets_missing(t, job, &missing);
+        r = secrets_missing(t, job, &missing, &unreadable);
         if (r < 0 || json_array_size(missing) == 0)
                 return r;
+        why = secrets_why(&unreadable, "secrets are missing; the job begins once they are there");
+        if (!why)
+                return -ENOMEM;
         return wait_open(job, "missing-secret", -1, 0,
-                         json_pack("{s:O, s:s, s:[s]}", "secrets", missing, "why",
-                                   "secrets are missing; the job begins once they are there", "can",
+                         json_pack("{s:O, s:s, s:[s]}", "secrets", missing, "why", why, "can",
                                    "retry"))
                        ? 1
                        : -ENOMEM;

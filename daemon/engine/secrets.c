@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Secrets of a job: where each comes from, read anew for each attempt. A value that came with a
+ * Secrets of a job: where each comes from, read anew for each attempt; the first source that exists
+ * is the one that counts. A value that came with a
  * request, and one that a step saved, stands in a 0600 file of the job's secrets folder until the
  * job leaves memory. Values are never in the database and never in task.json.
  */
@@ -29,32 +30,54 @@ static int secret_read(const char *path, char **ret) {
         return 0;
 }
 
-static int from_kept(const Turn *t, const Job *job, const char *name, char **ret) {
+/* Only a source that is not there is passed over for the next: one that is, and does not tell its
+ * value, must not be stood in for by another. -ENOENT and no error; anything else with one. */
+static int source_failed(const char *path, int r, Error *reterr) {
+        if (r == -ENOENT)
+                return r;
+        if (r == -ENOMEM)
+                return error_oom(reterr);
+        (void) error_set(reterr, -r, "secret-unreadable", "%s cannot be read: %s", path,
+                         strerror(-r));
+        if (r == -EACCES || r == -EPERM)
+                error_hint(reterr, "updd reads it, not the step: let updd's user read it, or hand "
+                                   "it to updd.service by LoadCredential=, see updd(8)");
+        return r;
+}
+
+static int source_read(const char *path, char **ret, Error *reterr) {
+        int r = path ? secret_read(path, ret) : -ENOMEM;
+
+        return r < 0 ? source_failed(path, r, reterr) : r;
+}
+
+static int from_kept(const Turn *t, const Job *job, const char *name, char **ret, Error *reterr) {
         _cleanup_free_ char *path =
                 strf("%s/jobs/%lld/secrets/%s", t->state_dir, (long long) job->id, name);
 
-        return path ? secret_read(path, ret) : -ENOMEM;
+        return source_read(path, ret, reterr);
 }
 
 /* A source's path with its inputs put in, below the plan's cwd when it is relative. */
-static int source_path(const Job *job, const json_t *source, const json_t *scope, char **ret) {
+static int source_path(const Job *job, const json_t *source, const json_t *scope, char **ret,
+                       Error *reterr) {
         _cleanup_free_ char *path = NULL, *cwd = NULL;
         const char *plan_cwd = args_text(job->def->plan->norm, "cwd", "/");
         int r;
 
         if (!json_is_string(source))
                 return -ENOENT;
-        r = plan_expand_text(json_string_value(source), scope, &path, NULL);
+        r = plan_expand_text(json_string_value(source), scope, &path, reterr);
         if (r >= 0)
-                r = plan_expand_text(plan_cwd, scope, &cwd, NULL);
+                r = plan_expand_text(plan_cwd, scope, &cwd, reterr);
         if (r < 0)
                 return r;
         *ret = path_join(cwd, path);
-        return *ret ? 0 : -ENOMEM;
+        return *ret ? 0 : error_oom(reterr);
 }
 
 /* LoadCredential= and SetCredentialEncrypted= of updd.service, as they were when it started. */
-static int from_credential(const json_t *secret, const json_t *scope, char **ret) {
+static int from_credential(const json_t *secret, const json_t *scope, char **ret, Error *reterr) {
         const char *text = args_text(secret, "credential", NULL);
         const char *dir = getenv("CREDENTIALS_DIRECTORY");
         _cleanup_free_ char *name = NULL, *path = NULL;
@@ -62,13 +85,13 @@ static int from_credential(const json_t *secret, const json_t *scope, char **ret
 
         if (!text || !dir)
                 return -ENOENT;
-        r = plan_expand_text(text, scope, &name, NULL);
+        r = plan_expand_text(text, scope, &name, reterr);
         if (r < 0)
                 return r;
         if (strchr(name, '/'))
                 return -ENOENT;
         path = path_join(dir, name);
-        return path ? secret_read(path, ret) : -ENOMEM;
+        return source_read(path, ret, reterr);
 }
 
 /* The value of KEY=value in an env file; quotes around it are taken off. */
@@ -97,41 +120,52 @@ static int env_value(char *text, const char *key, char **ret) {
         return -ENOENT;
 }
 
-static int from_env_file(const Job *job, const json_t *secret, const json_t *scope, char **ret) {
+static int from_env_file(const Job *job, const json_t *secret, const json_t *scope, char **ret,
+                         Error *reterr) {
         _cleanup_free_ char *path = NULL, *text = NULL;
         const char *key = args_text(secret, "key", args_text(secret, "env", NULL));
         int r;
 
-        r = source_path(job, json_object_get(secret, "env_file"), scope, &path);
+        r = source_path(job, json_object_get(secret, "env_file"), scope, &path, reterr);
         if (r < 0 || !key)
                 return r < 0 ? r : -ENOENT;
         r = file_read(AT_FDCWD, path, SECRET_MAX * 16, &text, NULL);
-        return r < 0 ? r : env_value(text, key, ret);
+        if (r >= 0)
+                r = env_value(text, key, ret);
+        return r < 0 ? source_failed(path, r, reterr) : r;
 }
 
-static int from_file(const Job *job, const json_t *secret, const json_t *scope, char **ret) {
+static int from_file(const Job *job, const json_t *secret, const json_t *scope, char **ret,
+                     Error *reterr) {
         _cleanup_free_ char *path = NULL;
         int r;
 
-        r = source_path(job, json_object_get(secret, "file"), scope, &path);
-        return r < 0 ? r : secret_read(path, ret);
+        r = source_path(job, json_object_get(secret, "file"), scope, &path, reterr);
+        return r < 0 ? r : source_read(path, ret, reterr);
 }
 
+/* -ENOENT and no error: no source has it. */
 static int secret_resolve(const Turn *t, const Job *job, const char *name, const json_t *scope,
-                          char **ret) {
+                          char **ret, Error *reterr) {
         const json_t *secret =
                 json_object_get(json_object_get(job->def->plan->norm, "secrets"), name);
         int r;
 
-        r = from_kept(t, job, name, ret);
-        if (r >= 0 || !secret)
-                return r;
-        r = from_credential(secret, scope, ret);
-        if (r < 0)
-                r = from_env_file(job, secret, scope, ret);
-        if (r < 0)
-                r = from_file(job, secret, scope, ret);
+        r = from_kept(t, job, name, ret, reterr);
+        if (r == -ENOENT && secret)
+                r = from_credential(secret, scope, ret, reterr);
+        if (r == -ENOENT && secret)
+                r = from_env_file(job, secret, scope, ret, reterr);
+        if (r == -ENOENT && secret)
+                r = from_file(job, secret, scope, ret, reterr);
         return r;
+}
+
+/* A name without a value, and of the first that has a source why it has none. */
+static int missing_add(json_t *missing, const char *name, Error *error, Error *why) {
+        if (!why->message && error->message)
+                error_move(why, error);
+        return json_array_append_new(missing, json_string(name));
 }
 
 /* Collects the names in every {"$secret": […]} of the task. */
@@ -164,6 +198,7 @@ static int names_needed(const json_t *value, json_t *names) {
 int secrets_resolve(const Turn *t, const Job *job, const json_t *task, json_t **ret_values,
                     json_t **ret_missing, Error *reterr) {
         json_auto_t *names = json_object(), *values = json_object(), *missing = json_array();
+        _cleanup_error_ Error why = ERROR_INIT;
         json_auto_t *scope = NULL;
         const char *name;
         json_t *needed;
@@ -184,25 +219,28 @@ int secrets_resolve(const Turn *t, const Job *job, const json_t *task, json_t **
                 return error_oom(reterr);
 
         json_object_foreach (names, name, needed) {
+                _cleanup_error_ Error error = ERROR_INIT;
                 _cleanup_free_ char *value = NULL;
 
-                if (secret_resolve(t, job, name, scope, &value) >= 0)
-                        r = json_put(values, name, json_string(value));
-                else if (json_is_true(needed))
-                        r = json_array_append_new(missing, json_string(name));
-                if (r < 0)
+                r = secret_resolve(t, job, name, scope, &value, &error);
+                if (r == -ENOMEM)
+                        return error_oom(reterr);
+                if (r >= 0 && json_put(values, name, json_string(value)) < 0)
                         return error_set(reterr, EINVAL, "bad-secret",
                                          "The secret '%s' is not valid UTF-8 text", name);
+                if (r < 0 && json_is_true(needed) && missing_add(missing, name, &error, &why) < 0)
+                        return error_oom(reterr);
         }
         if (json_array_size(missing) > 0) {
                 *ret_missing = TAKE(missing);
+                error_move(reterr, &why);
                 return -ENOENT;
         }
         *ret_values = json_object_size(values) > 0 ? TAKE(values) : NULL;
         return 0;
 }
 
-int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing) {
+int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing, Error *why) {
         json_auto_t *missing = json_array(), *scope = NULL;
         json_t *secrets = json_object_get(job->def->plan->norm, "secrets"), *secret;
         const char *name;
@@ -210,14 +248,22 @@ int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing) {
         if (!missing || job_scope(t, job, &scope) < 0)
                 return -ENOMEM;
         json_object_foreach (secrets, name, secret) {
+                _cleanup_error_ Error error = ERROR_INIT;
                 _cleanup_free_ char *value = NULL;
+                int r = secret_resolve(t, job, name, scope, &value, &error);
 
-                if (secret_resolve(t, job, name, scope, &value) < 0 &&
-                    json_array_append_new(missing, json_string(name)) < 0)
+                if (r == -ENOMEM || (r < 0 && missing_add(missing, name, &error, why) < 0))
                         return -ENOMEM;
         }
         *ret_missing = TAKE(missing);
         return 0;
+}
+
+char *secrets_why(const Error *why, const char *plain) {
+        if (!why->message)
+                return strdup(plain);
+        return strf("%s: %s%s%s", plain, why->message, why->hint ? "; " : "",
+                    why->hint ? why->hint : "");
 }
 
 int secrets_known(const Plan *plan, const json_t *given, Error *reterr) {

@@ -60,11 +60,14 @@ const json_t *undo_of(const Job *job, unsigned idx);
 _must_check_ char *undo_words(const Job *job, unsigned idx, const json_t *strategy);
 
 /* Resolves what a task needs. 0 and an object of values (NULL when it needs none); -ENOENT and the
- * names that are missing. */
+ * names that are missing, with an error where one of them has a source that cannot be read. */
 _must_check_ int secrets_resolve(const Turn *t, const Job *job, const json_t *task,
                                  json_t **ret_values, json_t **ret_missing, Error *reterr);
-/* Names of the plan's secrets that no source gives now. */
-_must_check_ int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing);
+/* Names of the plan's secrets that no source gives now; *why (not NULL) stays empty unless one of
+ * them has a source that cannot be read. */
+_must_check_ int secrets_missing(const Turn *t, const Job *job, json_t **ret_missing, Error *why);
+/* Of either: what a person is told, `plain` or the error with its hint. Caller frees. */
+_must_check_ char *secrets_why(const Error *why, const char *plain);
 /* Refuses names that the plan does not have. They become file names, so this comes before
  * secrets_keep(). */
 _must_check_ int secrets_known(const Plan *plan, const json_t *given, Error *reterr);

@@ -436,6 +436,34 @@ def test_a_secret_file_that_appears_is_found_by_retry(updd, tiny):
     assert updd.leaks("a-secret-from-a-file") == []
 
 
+def test_a_source_that_is_there_and_cannot_be_read_is_told_and_no_other_takes_its_place(updd, tiny):
+    (tiny.folder / ".env").mkdir()
+    (tiny.folder / "token").write_text("of-another-source")
+    job = updd.begin(tiny.plan(
+        {"id": "use", "run": ["sh", "-c", "echo $TOKEN >>told"], "env": {"TOKEN": "${secret.token}"},
+         "undo": "none"}, secrets={"token": {"env_file": ".env", "key": "TOKEN", "file": "token"}}))
+    wait = updd.wait_open(job, "missing-secret")
+    assert f"{tiny.folder}/.env cannot be read: Is a directory" in wait["why"]
+    assert wait["secrets"] == ["token"] and tiny.done() == []
+    (tiny.folder / ".env").rmdir()
+    updd.post(job, "retry", wait=wait["id"])
+    updd.wait_for(job, "succeeded")
+    assert tiny.done() == ["of-another-source"]
+
+
+def test_a_source_that_an_undo_cannot_read_is_told(updd, tiny):
+    (tiny.folder / "token").write_text("for-the-way-there")
+    job = updd.begin(tiny.plan(
+        {"id": "use", "run": ["sh", "-c", "echo do >>told"], "undo": {
+            "run": ["true"], "env": {"TOKEN": "${secret.token}"}}},
+        tiny.fail("b", run=["sh", "-c", "rm token; mkdir token; exit 3"], undo="none"),
+        secrets={"token": {"file": "token"}}))
+    now = updd.wait_for(job, "stuck")
+    error = next(s for s in now["steps"] if s["id"] == "use")["error"]
+    assert error["type"].endswith("missing-secret")
+    assert f"{tiny.folder}/token cannot be read: Is a directory" in error["message"]
+
+
 def test_an_override_is_named_and_recorded(updd, tiny):
     plan = tiny.plan(tiny.act("a"), checks=[{"run": ["false"], "override": "i-know"}])
     updd.wait_for(updd.begin(plan), "failed")

@@ -85,3 +85,45 @@ def test_one_that_is_not_there_is_waited_for_and_may_come_with_a_restart(machine
     service.wait_up().post(job, "retry", wait=wait["id"])
     service.wait_for(job, "succeeded")
     assert hashlib.sha256(LOADED.encode()).hexdigest() in service.log(job, "use")
+
+
+# ---- files of an application's own user ----------------------------------------------------------
+
+ENV_FILE = "/srv/app-secrets/.env"
+CLOSED = "/etc/systemd/system/updd.service.d/closed.conf"
+
+
+@pytest.fixture
+def env_file(machine):
+    """As applications keep it: nobody's but theirs, in a folder that is theirs too."""
+    machine.write(ENV_FILE, "OTHER=1\nTOKEN='of-the-application'\n", 0o600)
+    machine.sh("chmod 700 /srv/app-secrets; chown -R daemon: /srv/app-secrets")
+    yield ENV_FILE
+    machine.sh(f"rm -rf /srv/app-secrets; if test -e {CLOSED}; then rm {CLOSED}; systemctl daemon-reload;"
+               " systemctl restart updd.service; fi")
+
+
+def plan_with(tiny, env_file):  # noqa: F811
+    return tiny.plan({"id": "use", "run": ["sh", "-c", "printf %s \"$T\" | sha256sum; exit 0"],
+                      "env": {"T": "${secret.token}"}, "undo": "none"},
+                     secrets={"token": {"env_file": env_file, "key": "TOKEN"}})
+
+
+def test_a_file_of_the_applications_user_is_read(machine, updd, tiny, env_file):  # noqa: F811
+    job = updd.begin(plan_with(tiny, env_file))
+    updd.wait_for(job, "succeeded")
+    assert hashlib.sha256(b"of-the-application").hexdigest() in updd.log(job, "use")
+
+
+def test_one_that_a_tighter_unit_may_not_read_is_told_with_what_helps(machine, updd, tiny,
+                                                                      env_file):  # noqa: F811
+    machine.write(CLOSED, "[Service]\nCapabilityBoundingSet=\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "updd.service")
+    job = updd.wait_up().begin(plan_with(tiny, env_file))
+    wait = updd.wait_open(job, "missing-secret")
+    assert f"{ENV_FILE} cannot be read: Permission denied" in wait["why"]
+    assert "LoadCredential=" in wait["why"]
+    updd.post(job, "retry", wait=wait["id"], secrets={"token": "given"})
+    updd.wait_for(job, "succeeded")
+    assert hashlib.sha256(b"given").hexdigest() in updd.log(job, "use")
