@@ -33,14 +33,13 @@ static int read_anew(const Reload *re, Config *ret, Error *reterr) {
         return r < 0 ? r : config_complete(ret, re->executable, reterr);
 }
 
-static int put_in_force(const Reload *re, const Config *config, Error *reterr) {
-        EngineConfig ec = config_for_engine(config, NULL);
-        HttpConfig hc = config_for_http(config);
-        int r = engine_reconfigure(re->engine, &ec);
+/* All of it or nothing: what could fail is behind when the first of them hears of it. */
+static void put_in_force(const Reload *re) {
+        EngineConfig ec = config_for_engine(re->config, NULL);
+        HttpConfig hc = config_for_http(re->config);
 
-        if (r >= 0)
-                r = http_reconfigure(re->http, &hc);
-        return r < 0 ? error_oom(reterr) : 0;
+        engine_reconfigure(re->engine, &ec);
+        http_reconfigure(re->http, &hc);
 }
 
 /* The live options change places; the others stay, and are named. */
@@ -71,13 +70,14 @@ static int try(Reload *re, Error *reterr) {
         _cleanup_free_ char *names = NULL;
         int r = read_anew(re, &fresh, reterr);
 
-        if (r >= 0)
-                r = put_in_force(re, &fresh, reterr);
         if (r < 0)
                 return r;
         names = take_over(re->config, &fresh);
+        put_in_force(re);
         log_message(LOG_LEVEL_INFO, MESSAGE_DAEMON_RELOADED, "options are read anew; changed: %s",
-                    isempty(names) ? "none" : names);
+                    !names   ? "they do not fit into memory"
+                    : *names ? names
+                             : "none");
         (void) sd_notify(0, "STATUS=");
         return 0;
 }

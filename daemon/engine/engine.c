@@ -188,40 +188,20 @@ int engine_load(Engine *e, Error *reterr) {
         return 0;
 }
 
-static void texts_free(char **texts) {
-        for (unsigned i = 0; texts && texts[i]; i++)
-                free(texts[i]);
-        free(texts);
-}
+void engine_reconfigure(Engine *e, const EngineConfig *config) {
+        static const char *const none[] = {NULL};
 
-int engine_reconfigure(Engine *e, const EngineConfig *config) {
-        unsigned n = 0;
-        char **dirs;
-
-        while (config->plan_dirs && config->plan_dirs[n])
-                n++;
-        dirs = calloc(n + 1, sizeof(char *));
-        for (unsigned i = 0; dirs && i < n; i++) {
-                dirs[i] = strdup(config->plan_dirs[i]);
-                if (!dirs[i]) {
-                        texts_free(dirs);
-                        return -ENOMEM;
-                }
-        }
-        if (!dirs)
-                return -ENOMEM;
-        texts_free(e->plan_dirs);
-        e->plan_dirs = dirs;
+        e->plan_dirs = config->plan_dirs ? config->plan_dirs : none;
         e->max_jobs = config->max_jobs > 0 ? config->max_jobs : MAX_JOBS_DEFAULT;
         engine_kick_queued(e);
-        return 0;
 }
 
 static int copy_config(Engine *e, const EngineConfig *config) {
         e->state_dir = realpath(config->state_dir, NULL);
         e->step_program = config->step_program ? strdup(config->step_program) : NULL;
         e->bus = config->bus;
-        return e->state_dir && e->step_program ? engine_reconfigure(e, config) : -ENOMEM;
+        engine_reconfigure(e, config);
+        return e->state_dir && e->step_program ? 0 : -ENOMEM;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -323,7 +303,6 @@ void engine_free(Engine *e) {
         sd_event_source_disable_unref(e->clock_source);
         sd_event_source_disable_unref(e->anchor);
         sd_event_unref(e->event);
-        texts_free(e->plan_dirs);
         schedule_looks_free(e);
         json_decref(e->tokens);
         json_decref(e->schedules);

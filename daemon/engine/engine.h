@@ -19,7 +19,8 @@ typedef enum Role { ROLE_NONE, ROLE_VIEW, ROLE_OPERATE, ROLE_ADMIN } Role;
 
 typedef struct EngineConfig {
         const char *state_dir;
-        const char *const *plan_dirs; /* NULL-terminated, first wins */
+        const char *const
+                *plan_dirs; /* NULL-terminated, first wins; borrowed until another is given */
         const char *step_program;
         unsigned max_jobs; /* jobs that run at once; 0 = 64 */
         Bus *bus;          /* steps run as units of its systemd; NULL: in sessions of their own */
@@ -79,8 +80,9 @@ DEFINE_CLEANUP(Engine *, engine_free)
 _must_check_ int engine_check_state(const char *state_dir, json_t **ret_findings,
                                     json_t **ret_state, Error *reterr);
 
-/* Takes over what may change while it runs: plan_dirs, max_jobs. -ENOMEM leaves it as it was. */
-_must_check_ int engine_reconfigure(Engine *e, const EngineConfig *config);
+/* Takes over what may change while it runs: plan_dirs, max_jobs. It cannot fail, so that of several
+ * that take over a new config none is left behind. */
+void engine_reconfigure(Engine *e, const EngineConfig *config);
 /* Looks whether the store answers: a small read. One that fails counts as a write that failed. */
 void engine_look(Engine *e);
 

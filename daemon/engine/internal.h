@@ -73,7 +73,7 @@ typedef struct Fact {
 struct Engine {
         sd_event *event;
         char *state_dir, *step_program;
-        char **plan_dirs;
+        const char *const *plan_dirs; /* the config's */
         unsigned max_jobs;
         Bus *bus; /* borrowed; NULL: the plain backend */
         int lock_fd;

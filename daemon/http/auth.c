@@ -120,7 +120,7 @@ static int check_origin(const Request *q, Error *reterr) {
 
         if (!origin)
                 return 0;
-        for (char **o = q->server->origins; *o; o++)
+        for (const char *const *o = q->server->origins; *o; o++)
                 if (strcasecmp(*o, origin) == 0)
                         return 0;
         /* Another port of this machine is another site. */

@@ -16,8 +16,8 @@ typedef struct HttpServer HttpServer;
 typedef struct HttpConfig {
         const char *socket; /* path of the Unix socket; NULL: none is made */
         const char *listen; /* "HOST:PORT" of a loopback address, port 0 for any; NULL: no TCP */
-        const char *const
-                *origins;         /* further allowed Origin values, NULL-terminated; may be NULL */
+        const char *const *origins; /* further allowed Origin values, NULL-terminated; may be NULL;
+                                       borrowed until others are given */
         const char *group;        /* members may operate; a group that does not exist is no group */
         bool others_view;         /* other local users may look */
         unsigned heartbeat_ms;    /* of event streams; 0 = 15 s */
@@ -26,7 +26,7 @@ typedef struct HttpConfig {
 } HttpConfig;
 
 /* Opens the sockets (those of socket activation first, sd_listen_fds(3)) and serves from the loop
- * on. The config's texts are copied. */
+ * on. The config's texts are copied, but for its origins. */
 _must_check_ int http_new(sd_event *event, Engine *engine, const HttpConfig *config,
                           HttpServer **ret, Error *reterr);
 
@@ -41,8 +41,9 @@ typedef void (*HttpProbeFunc)(void *userdata);
  * it has answered. -EALREADY: the last one is unanswered still; else -errno: it could not be asked. */
 _must_check_ int http_probe(HttpServer *server, HttpProbeFunc answered, void *userdata);
 
-/* Takes over what may change while it serves: origins, others_view. -ENOMEM leaves it as it was. */
-_must_check_ int http_reconfigure(HttpServer *server, const HttpConfig *config);
+/* Takes over what may change while it serves: origins, others_view. It cannot fail: see
+ * engine_reconfigure(). */
+void http_reconfigure(HttpServer *server, const HttpConfig *config);
 
 /* "127.0.0.1:8080", or NULL when there is no TCP listener. Borrowed. */
 const char *http_address(const HttpServer *server);

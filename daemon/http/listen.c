@@ -83,8 +83,26 @@ static int set_access(const HttpServer *s, const char *path) {
         return chmod(path, s->others_view ? 0666 : 0660) < 0 ? -errno : 0;
 }
 
+/* Who may connect to a socket that the service manager made is said in its unit, and not changed
+ * here: that an option is in vain because of it must be told. */
+static void tell_closed(const HttpServer *s) {
+        Address address = {0};
+        socklen_t size = sizeof(address.un) - 1;
+        struct stat st;
+
+        if (!s->others_view || s->unix_listener.fd < 0 ||
+            getsockname(s->unix_listener.fd, &address.any, &size) < 0 ||
+            stat(address.un.sun_path, &st) < 0 || (st.st_mode & S_IWOTH))
+                return;
+        log_warning("others: view lets nobody in as long as %s is for its owner and group only; it "
+                    "is systemd's: set SocketMode=0666 in a drop-in of updd.socket",
+                    address.un.sun_path);
+}
+
 void listen_access(const HttpServer *s) {
-        if (s->socket_path && set_access(s, s->socket_path) < 0)
+        if (!s->socket_path)
+                tell_closed(s);
+        else if (set_access(s, s->socket_path) < 0)
                 log_warning("cannot change who may use %s, ignoring: %m", s->socket_path);
 }
 
@@ -257,6 +275,8 @@ int listen_open(HttpServer *s, const HttpConfig *config, Error *reterr) {
         int r;
 
         r = take_activated(s, reterr);
+        if (r >= 0)
+                tell_closed(s);
         if (r >= 0 && s->unix_listener.fd < 0 && config->socket)
                 r = open_unix(s, config->socket, reterr);
         if (r >= 0 && s->tcp_listener.fd < 0 && config->listen)

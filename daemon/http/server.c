@@ -166,31 +166,10 @@ static void listener_stop(Listener *l) {
         l->fd = -EBADF;
 }
 
-static void origins_free(char **origins) {
-        for (char **o = origins; o && *o; o++)
-                free(*o);
-        free(origins);
-}
+static void set_origins(HttpServer *s, const char *const *origins) {
+        static const char *const none[] = {NULL};
 
-static int copy_origins(HttpServer *s, const char *const *origins) {
-        char **copies;
-        size_t n = 0;
-
-        while (origins && origins[n])
-                n++;
-        copies = calloc(n + 1, sizeof(char *));
-        for (size_t i = 0; copies && i < n; i++) {
-                copies[i] = strdup(origins[i]);
-                if (!copies[i]) {
-                        origins_free(copies);
-                        return -ENOMEM;
-                }
-        }
-        if (!copies)
-                return -ENOMEM;
-        origins_free(s->origins);
-        s->origins = copies;
-        return 0;
+        s->origins = origins ? origins : none;
 }
 
 static int server_init(HttpServer *s, sd_event *event, Engine *engine, const HttpConfig *config) {
@@ -207,7 +186,8 @@ static int server_init(HttpServer *s, sd_event *event, Engine *engine, const Htt
         s->timeout_s = config->timeout_s > 0 ? config->timeout_s : 30;
         s->max_connections = config->max_connections > 0 ? config->max_connections : 512;
         s->cache = job_cache_new();
-        return s->cache ? copy_origins(s, config->origins) : -ENOMEM;
+        set_origins(s, config->origins);
+        return s->cache ? 0 : -ENOMEM;
 }
 
 static void on_change(void *userdata, int64_t job, uint64_t version) {
@@ -245,14 +225,12 @@ int http_new(sd_event *event, Engine *engine, const HttpConfig *config, HttpServ
         return 0;
 }
 
-int http_reconfigure(HttpServer *s, const HttpConfig *config) {
-        int r = copy_origins(s, config->origins);
-
-        if (r < 0 || s->others_view == config->others_view)
-                return r;
+void http_reconfigure(HttpServer *s, const HttpConfig *config) {
+        set_origins(s, config->origins);
+        if (s->others_view == config->others_view)
+                return;
         s->others_view = config->others_view;
         listen_access(s);
-        return 0;
 }
 
 void http_stop(HttpServer *s) {
@@ -273,7 +251,6 @@ void http_free(HttpServer *s) {
         pendings_free(s);
         sd_event_source_disable_unref(s->wait_timer);
         job_cache_free(s->cache);
-        origins_free(s->origins);
         free(s->address);
         free(s->socket_path);
         sd_event_unref(s->event);

@@ -67,8 +67,8 @@ struct HttpServer {
         dev_t socket_device;
         ino_t socket_inode;
         char *address;
-        char **origins;
-        gid_t operators; /* (gid_t) -1: there is no such group */
+        const char *const *origins; /* the config's */
+        gid_t operators;            /* (gid_t) -1: there is no such group */
         Probe probe;
         bool others_view;
         int64_t heartbeat_us;

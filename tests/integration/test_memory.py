@@ -13,6 +13,7 @@ import mmap
 import os
 import pathlib
 import random
+import signal
 import struct
 import subprocess
 import time
@@ -274,3 +275,88 @@ def test_memory_that_runs_out_over_a_token_makes_none_or_one(forgetful):
         if answer is not None:
             assert there == (answer.status == 201), answer
     try_each(updd, request, judge)
+
+
+# ---- a reload -----------------------------------------------------------------------------------
+
+class Reloading(Forgetful):
+    """One whose options stand in a file, which is read anew while memory runs out."""
+
+    def __init__(self, home):
+        super().__init__(home)
+        program, self.program = self.program, self.home / "updd-with-config"
+        self.config = self.home / "updd.yaml"
+        self.program.write_text(f'#!/bin/sh\nexec {program} --config {self.config} "$@"\n')
+        self.program.chmod(0o755)
+        self.plan_dirs = []
+        for name in ("old", "new"):
+            (self.home / name).mkdir()
+            (self.home / name / f"{name}.yaml").write_text(
+                f"format: 1\nplan: {name}\nsteps: [{{id: a, run: ['true'], undo: none}}]\n")
+
+    def configure(self, name, others):
+        self.config.write_text(f"plan-dir: [{self.home / name}]\nothers: {others}\n"
+                               f"origins: ['https://{name}.example']\n")
+
+    def pending(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("ShdPnd:")[1].split()[0], 16) & 1 << (signal.SIGHUP - 1)
+
+    def reload(self, at):
+        """How many allocations it took, of which one failed."""
+        self.control[COUNT], self.control[FAILED] = 0, 0
+        self.control[FAIL_AT], self.control[LASTING] = at, 0
+        self.control[ARMED] = 1
+        self.process.send_signal(signal.SIGHUP)
+        self.until(lambda: not self.pending(), 20, "it does not hear")
+        self.until(lambda: self.control[COUNT] > 0, 20, "it does nothing")
+        taken = self.settled()
+        self.control[ARMED] = 0
+        return taken
+
+    def settled(self):
+        last = -1
+        while last != self.control[COUNT]:
+            last = self.control[COUNT]
+            time.sleep(0.01)
+        return last
+
+    def in_force(self):
+        """What each part of it goes by: the engine, and the HTTP server."""
+        assert self.process.poll() is None, self.said()[-2000:]
+        plans = [p["plan"] for p in self.api("GET", "/v1/plans")["plans"]]
+        return plans, self.socket.stat().st_mode & 0o777
+
+
+OLD, NEW = (["old"], 0o660), (["new"], 0o666)
+
+
+@pytest.fixture
+def reloading(built, tmp_path):
+    if is_sanitized():
+        pytest.skip("a sanitizer brings its own allocator: name a build without in UPDD_PLAIN_BUILD")
+    d = Reloading(tmp_path / "updd")
+    d.configure("old", "none")
+    try:
+        yield d.start()
+    finally:
+        d.control[ARMED] = 0
+        d.close()
+
+
+def test_memory_that_runs_out_over_a_reload_leaves_no_half_of_it_in_force(reloading):
+    updd = reloading
+    updd.configure("new", "view")
+    n = updd.reload(NEVER)
+    assert n > 20 and updd.in_force() == NEW
+    seen = []
+    # The last ones are where the parts take over.
+    for at in range(1, n + 1) if ALL else range(max(1, n - SAMPLE), n + 1):
+        updd.configure("old", "none")
+        updd.reload(NEVER)
+        assert updd.in_force() == OLD
+        updd.configure("new", "view")
+        updd.reload(at)
+        seen.append(updd.in_force())
+        assert updd.control[FAILED] and seen[-1] in (OLD, NEW), (at, seen[-1], updd.said()[-600:])
+    assert OLD in seen and NEW in seen, "no reload was refused, or none went through"

@@ -45,6 +45,31 @@ def test_a_refused_reload_is_in_the_journal_and_in_the_status(machine, updd, con
     assert updd.main_pid() == pid and updd.call("GET", "/v1/health").status == 200
 
 
+def test_others_who_may_look_are_let_in_by_the_sockets_mode(machine, updd, config):
+    as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "updctl", "--socket",
+                 "/run/updd/updd.sock")
+    config("others: view\n")
+    machine.run("systemctl", "reload", "updd.service")
+    updd.until(lambda: "changed: others" in machine.journal("-u", "updd.service"), 20, updd.said)
+    said = machine.journal("-u", "updd.service")
+    assert "others: view lets nobody in" in said and "SocketMode=0666" in said
+    assert machine.ask(*as_nobody, "list").returncode != 0
+    machine.write("/etc/systemd/system/updd.socket.d/mode.conf", "[Socket]\nSocketMode=0666\n")
+    try:
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "stop", "updd.socket", "updd.service")
+        machine.run("systemctl", "start", "updd.socket", "updd.service")
+        updd.wait_up()
+        machine.run(*as_nobody, "list")
+        refused = machine.ask(*as_nobody, "token", "add", "mine")
+        assert refused.returncode != 0 and "operate" in refused.stderr + refused.stdout, refused
+        machine.run("journalctl", "--sync")
+        pid = updd.main_pid()
+        assert "lets nobody in" not in machine.journal(f"_PID={pid}")
+    finally:
+        machine.run("rm", "-r", "/etc/systemd/system/updd.socket.d")
+
+
 def test_on_failure_is_honoured_when_it_cannot_be_kept_up(machine, updd, config):
     machine.write("/etc/systemd/system/call-somebody.service",
                   "[Service]\nType=oneshot\nExecStart=/bin/touch /run/somebody-was-called\n")
