@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include "daemon/attempt/attempt.h"
 #include "daemon/step/worker.h"
 
 const json_t *step_task(const Step *s) {
@@ -203,6 +204,10 @@ bool step_stopping(Step *s) {
         struct pollfd p = {.fd = s->stop_fd, .events = POLLIN};
 
         return poll(&p, 1, 0) > 0;
+}
+
+bool step_stop_wanted(Step *s) {
+        return step_stopping(s) || attempt_stop_wanted(s->dirfd);
 }
 
 int step_sleep(Step *s, int64_t ms) {

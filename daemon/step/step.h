@@ -60,7 +60,10 @@ _must_check_ int step_undo_entries(Step *s, const json_t **ret, Error *reterr);
 _must_check_ int step_kept_dir(Step *s, const char **ret, Error *reterr);
 
 /* ---- time ---- */
-bool step_stopping(Step *s);         /* a stop is wanted or the limit is reached */
+bool step_stopping(Step *s); /* a stop is wanted or the limit is reached */
+/* The same, also for a stop that is written down while word of it is still on its way: to be asked
+ * before what nothing can take back. */
+bool step_stop_wanted(Step *s);
 int step_sleep(Step *s, int64_t ms); /* 0 or -ECANCELED */
 /* What is left of the current check's own `timeout`; INT64_MAX outside of checks. step_exec() heeds
  * it by itself. */

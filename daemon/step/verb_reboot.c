@@ -24,36 +24,53 @@
 
 /* ---- what was asked before ---- */
 
-/* An attempt that ended by itself closes the round of its tries; an interrupted one does not. */
-static bool attempt_ended(Step *s, int64_t n) {
+/* An attempt that ended by itself closes the round of its tries; an interrupted one does not. 1 it
+ * ended; 0 it was interrupted, or left no result. What it is cannot be guessed: a round taken for
+ * another one would reboot once too often, or be done without a boot. */
+static int attempt_ended(Step *s, int64_t n, Error *reterr) {
         _cleanup_free_ char *path = strf("%s/%" PRId64 "/result.json", step_record_dir(s), n);
         _cleanup_free_ char *text = NULL;
         json_auto_t *result = NULL;
+        const char *state;
         size_t size;
+        int r = path ? file_read(AT_FDCWD, path, RESULT_MAX, &text, &size) : -ENOMEM;
 
-        if (!path || file_read(AT_FDCWD, path, RESULT_MAX, &text, &size) < 0)
-                return false;
+        if (r == -ENOENT)
+                return 0;
+        if (r == -ENOMEM)
+                return error_oom(reterr);
+        if (r < 0)
+                return error_set(reterr, -r, "record",
+                                 "How attempt %" PRId64 " ended cannot be read: %s", n,
+                                 strerror(-r));
         result = json_loadb(text, size, 0, NULL);
-        return result && !streq(args_text(result, "state", ""), "interrupted");
+        state = args_text(result, "state", NULL);
+        if (!state)
+                return error_set(reterr, EBADMSG, "record", "%s is not a result", path);
+        return !streq(state, "interrupted");
 }
 
 /* The first attempt of the present round. */
-static int64_t round_begin(Step *s) {
+static int round_begin(Step *s, int64_t *ret, Error *reterr) {
         int64_t n = json_integer_value(json_object_get(step_task(s), "n"));
+        int r = 0;
 
-        while (n > 1 && !attempt_ended(s, n - 1))
+        while (n > 1 && (r = attempt_ended(s, n - 1, reterr)) == 0)
                 n--;
-        return n;
+        *ret = n;
+        return MIN(r, 0);
 }
 
 /* How often this round has asked in this boot; *ret_other: it has asked in another one. */
 static int asked_before(Step *s, const char *boot, int64_t *ret, bool *ret_other, Error *reterr) {
         const json_t *entries, *entry;
-        int64_t begin = round_begin(s), n = 0;
+        int64_t begin, n = 0;
         bool other = false;
         size_t i;
-        int r = step_undo_entries(s, &entries, reterr);
+        int r = round_begin(s, &begin, reterr);
 
+        if (r >= 0)
+                r = step_undo_entries(s, &entries, reterr);
         if (r < 0)
                 return r;
         json_array_foreach (entries, i, entry) {
@@ -92,14 +109,43 @@ static int bus_open(sd_bus **ret) {
         return 0;
 }
 
-/* What `systemctl reboot` has systemd do, and nothing can take back. */
-static int start_reboot(Error *reterr) {
+static int stopped(Error *reterr) {
+        return error_set(reterr, ECANCELED, "stopped", "Stopped");
+}
+
+/* Until the bus has said hello: one that hangs holds up no stop, and what is sent afterwards goes out
+ * at once. */
+static int bus_ready(Step *s, sd_bus *bus) {
+        int64_t until = now_mono_us() + ANSWER_US;
+        int r;
+
+        while ((r = sd_bus_is_ready(bus)) == 0) {
+                if (step_stopping(s))
+                        return -ECANCELED;
+                if (now_mono_us() > until)
+                        return -ETIMEDOUT;
+                r = sd_bus_process(bus, NULL);
+                if (r == 0)
+                        r = sd_bus_wait(bus, INT64_C(1000) * LOOK_MS);
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+        return MIN(r, 0);
+}
+
+/* What `systemctl reboot` has systemd do, and nothing can take back: so the last look at whether it
+ * is still wanted comes just before. */
+static int start_reboot(Step *s, Error *reterr) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         int r = bus_open(&bus);
 
         if (r >= 0)
                 r = sd_bus_set_method_call_timeout(bus, ANSWER_US);
+        if (r >= 0)
+                r = bus_ready(s, bus);
+        if (r == -ECANCELED || step_stop_wanted(s))
+                return stopped(reterr);
         if (r >= 0)
                 r = sd_bus_call_method(bus, SYSTEMD, "/org/freedesktop/systemd1",
                                        SYSTEMD ".Manager", "StartUnit", &error, NULL, "ss",
@@ -132,7 +178,7 @@ static int ask_once(Step *s, const json_t *args, const char *boot, int64_t k, in
         step_log(s, "systemd is asked to reboot the machine, %" PRId64 " of %" PRId64 "%s%s", k,
                  tries, reason ? ": " : "", reason ? reason : "");
         step_progress(s, "rebooting");
-        return start_reboot(reterr);
+        return start_reboot(s, reterr);
 }
 
 static int used_up(int64_t tries, Error *reterr) {

@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import sys
+import time
 import uuid
 
 import pytest
 
 import steptool
-from daemon import ROOT, Daemon
+from daemon import ROOT, SLOW, Daemon
 from tiny import Tiny
 from verbtool import failed, ok, steps  # noqa: F401
 
@@ -118,6 +119,54 @@ def test_one_that_is_done_reboots_again_when_it_is_done_again(steps, machine):  
     told(asks(steps, machine, {}, 2))
     machine.boot()
     ok(steps.do("boot", "reboot", {}))
+
+
+def at_the_bus(steps, machine, args):  # noqa: F811
+    """An attempt that has recorded its try, and waits for a bus that does not say hello."""
+    machine.systemd.greets.clear()
+    running = steps.do("boot", "reboot", args, wait=False)
+    running.until(lambda: steps.record("boot"))
+    return running
+
+
+@pytest.mark.parametrize("how", ["told", "written"])
+def test_no_reboot_is_asked_for_after_a_cancel(steps, machine, how):  # noqa: F811
+    running = at_the_bus(steps, machine, {"tries": 3})
+    (running.dir / "stop").touch()
+    if how == "told":
+        running.process.send_signal(signal.SIGTERM)
+        running.until(lambda: "stopping, as asked" in running.log)
+        time.sleep(0.5)
+    machine.systemd.greets.set()
+    time.sleep(1)
+    assert machine.asked == []
+    if how == "written":
+        running.process.send_signal(signal.SIGTERM)
+    result = running.wait()
+    assert (result["error"]["type"], machine.asked) == ("stopped", []), result
+
+
+def test_a_bus_that_hangs_holds_up_no_stop(steps, machine):  # noqa: F811
+    running = at_the_bus(steps, machine, {})
+    begin = time.monotonic()
+    told(running)
+    assert time.monotonic() - begin < 1.5 * SLOW and machine.asked == []
+    machine.systemd.greets.set()
+
+
+@pytest.mark.parametrize("broken", ["folder", "no JSON"])
+def test_a_result_that_cannot_be_read_is_an_error_and_no_reason_to_reboot(steps, machine,  # noqa: F811
+                                                                        broken):
+    told(asks(steps, machine, {"tries": 2}, 1))
+    result = next(steps.record_dir("boot").glob("1/result.json"))
+    result.unlink()
+    if broken == "folder":
+        result.mkdir()
+    else:
+        result.write_text("half of a re")
+    message = failed(steps.do("boot", "reboot", {"tries": 2}))
+    assert "attempt 1 ended cannot be read: Is a directory" in message or "is not a result" in message
+    assert len(machine.asked) == 1
 
 
 def test_a_machine_without_systemd_is_not_rebooted(steps):  # noqa: F811

@@ -34,11 +34,13 @@ def text(value):
 
 
 class Systemd:
-    """`refuses`: the words in which it says no."""
+    """`refuses`: the words in which it says no; `greets`: not set, it does not even say hello."""
 
     def __init__(self, path):
         self.path = str(path)
         self.asked, self.refuses = [], None
+        self.greets = threading.Event()
+        self.greets.set()
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(self.path)
         self.socket.listen()
@@ -84,6 +86,7 @@ class Systemd:
         fields = f.read(n_fields + (-n_fields % 8))
         body = f.read(size)
         if b"Hello\0" in fields:
+            self.greets.wait()
             client.sendall(message(REPLY, 1, serial, b"s", text(b":1.7")))
         elif b"StartUnit\0" in fields:
             self.asked.append(tuple(w.decode() for w in re.findall(rb"[a-z.-]{5,}", body)))
