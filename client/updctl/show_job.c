@@ -208,7 +208,7 @@ static void put_state(const Screen *s, const json_t *job) {
             get_int(progress, "total"), when);
         put(s, PLAIN, "%s%s\n", span ? ", " : "", span ? span : "");
         if (get_int(job, "after") > 0)
-                put(s, WARN, "  %-10s the finalise steps of job %" PRId64 ", on the same target\n",
+                put(s, WARN, "  %-10s job %" PRId64 ", on the same target, to come to its end\n",
                     "waits for", get_int(job, "after"));
 }
 

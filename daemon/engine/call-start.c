@@ -82,28 +82,35 @@ static int refuse_busy(const Batch *b, const JobDef *def, Error *reterr) {
         return r;
 }
 
-/* The way back of the target's former job ends where the next job begins. */
-static int close_former(Batch *b, Job *job) {
-        for (unsigned i = 0; i < b->engine->n_slots; i++) {
+static void way_back_end(Job *former, const Job *next) {
+        former->way_back_open = false;
+        former->way_back = (Deadline){0};
+        former->finalising = true;
+        former->advance = true;
+        job_tell(former, "way_back_closed", -1, next->who,
+                 json_pack("{s:s, s:I}", "because", "the next job begins", "job",
+                           (json_int_t) next->id));
+        job_tell(former, "finalise_started", -1, NULL, NULL);
+}
+
+/* It may still be finalising, or, when the window was ahead for long, have been rolled back. */
+static bool is_to_end_first(const Job *former) {
+        return former->finalising || job_state_holds_target(former->state);
+}
+
+int former_close(Batch *b, Job *job) {
+        for (unsigned i = 0; !job->dry_run && i < b->engine->n_slots; i++) {
                 const Job *other = b->engine->slots[i].job;
                 Job *copy;
 
-                if (other->state != JOB_SUCCEEDED || !streq(other->def->target, job->def->target))
+                if (other->id >= job->id || !streq(other->def->target, job->def->target))
                         continue;
                 copy = batch_job(b, other->id);
                 if (!copy)
                         return -ENOMEM;
-                if (copy->way_back_open) {
-                        copy->way_back_open = false;
-                        copy->way_back = (Deadline){0};
-                        copy->finalising = true;
-                        copy->advance = true;
-                        job_tell(copy, "way_back_closed", -1, job->who,
-                                 json_pack("{s:s, s:I}", "because", "the next job begins", "job",
-                                           (json_int_t) job->id));
-                        job_tell(copy, "finalise_started", -1, NULL, NULL);
-                }
-                if (copy->finalising)
+                if (copy->state == JOB_SUCCEEDED && copy->way_back_open)
+                        way_back_end(copy, job);
+                if (is_to_end_first(copy))
                         job_fact(job, "after", json_integer(copy->id));
         }
         return 0;
@@ -205,8 +212,6 @@ int call_begin(Batch *b, const Call *call, JobDef *def, Reply *reply) {
                 r = make_job(b, call, def, &job, &reply->error);
         if (r < 0)
                 return r;
-        if (!job->dry_run && close_former(b, job) < 0)
-                return error_oom(&reply->error);
         /* A folder of that number can only be left from a request that was never committed. */
         dir = job_dir(e->state_dir, job->id);
         if (!dir)

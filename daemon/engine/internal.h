@@ -149,6 +149,9 @@ _must_check_ int call_start(Batch *b, Call *call, Reply *reply);
 _must_check_ int call_check_start(Batch *b, const Call *call, Error *reterr);
 /* Begins a job of that definition. */
 _must_check_ int call_begin(Batch *b, const Call *call, JobDef *def, Reply *reply);
+/* The way back of the target's former job ends where the job begins: "after" names the one that has
+ * to come to its end first. -ENOMEM. */
+_must_check_ int former_close(Batch *b, Job *job);
 /* The replan of a retry: 0 changed or nothing to change; 1 only looked at, as the call wanted: the
  * reply has what would change. */
 _must_check_ int call_replan(Batch *b, Job *job, const Call *call, Reply *reply);

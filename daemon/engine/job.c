@@ -94,6 +94,7 @@ int job_copy(const Job *job, Job **ret) {
         copy->rewrite = job->rewrite;
         copy->way_back = job->way_back;
         copy->way_back_open = job->way_back_open;
+        copy->taken_over = job->taken_over;
         copy->finalising = job->finalising;
         copy->stored_state = job->stored_state;
         copy->stored_version = job->stored_version;

@@ -67,8 +67,9 @@ typedef struct Job {
         int64_t version; /* number of the last event */
         int64_t created, started, ended;
         bool dry_run;
-        bool live;    /* stays in memory */
-        bool advance; /* has more to do at once, in the next turn */
+        bool live;       /* stays in memory */
+        bool advance;    /* has more to do at once, in the next turn */
+        bool taken_over; /* the target's former job was closed for it, by this daemon */
         char *who, *reason;
         StepState *steps;
         unsigned next_order; /* last number given out */

@@ -88,7 +88,7 @@ static const Job *job_seen(const Batch *b, int64_t id) {
         return slot ? slot->job : found;
 }
 
-/* A job that waits for the finalise steps of its target's former job. */
+/* A job that waits for the end of its target's former job: its finalise steps, or its way back. */
 static void clear_after(Batch *b, Job *job) {
         int64_t id = json_integer_value(json_object_get(job->facts, "after"));
         const Job *former;
@@ -96,8 +96,17 @@ static void clear_after(Batch *b, Job *job) {
         if (id == 0)
                 return;
         former = job_seen(b, id);
-        if (!former || !former->finalising)
+        if (!former || (!former->finalising && !job_state_holds_target(former->state)))
                 job_fact(job, "after", NULL);
+}
+
+/* Before its first check, and once: while its window is ahead, the former job can still go back. */
+static int take_over(Batch *b, Job *job) {
+        if (job->started > 0 || job->taken_over || window_holds(job) ||
+            (job->state != JOB_QUEUED && job->state != JOB_WAITING))
+                return 0;
+        job->taken_over = true;
+        return former_close(b, job);
 }
 
 static int take_due(Batch *b) {
@@ -158,6 +167,8 @@ static int decide(Batch *b, Error *reterr) {
                 clear_after(b, job);
                 job_heed_clock(job);
                 r = waits_check(&b->turn, job, reterr);
+                if (r >= 0)
+                        r = take_over(b, job);
                 if (r >= 0)
                         r = job_advance(&b->turn, job, reterr);
                 if (r == -EPERM) {
