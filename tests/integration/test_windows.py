@@ -1,47 +1,14 @@
 # SPDX-License-Identifier: MIT
 """
-Maintenance windows and reminders: what a job is given, what is refused beforehand, that no step
-begins outside of a window, what happens at its end, and who is told, whatever the clocks do and
-however often updd and the machine are started again.
+Maintenance windows: what a job is given, what is refused beforehand, that no step begins outside of
+a window, and what happens at its end.
 """
-import datetime
 import json
-import os
-import random
-import signal
-import time
 
 import pytest
 
 from clock import DAY, HOUR, MINUTE, ClockDaemon
-from daemon import ENDED
-
-
-@pytest.fixture
-def updd(built, tmp_path):
-    d = ClockDaemon(tmp_path / "updd")
-    try:
-        yield d.start()
-    finally:
-        d.close()
-
-
-def at(updd, seconds, zone=0):
-    """RFC 3339, so many seconds from the programs' now, as it is written `zone` hours from UTC."""
-    place = datetime.timezone(datetime.timedelta(hours=zone))
-    return datetime.datetime.fromtimestamp(updd.now() + seconds, place).isoformat()
-
-
-def seconds_of(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-
-
-def document(plan, **more):
-    return {"document": json.dumps(plan), **more}
-
-
-def kinds(updd, job):
-    return [e["type"] for e in updd.events(job)]
+from windows import ahead, at, closed, document, kinds, running, seconds_of, stays, tells, updd
 
 
 # ---- what a job is given ------------------------------------------------------------------------
@@ -184,30 +151,6 @@ def test_who_starts_a_job_by_hand_attends_its_gates(updd, tiny):
 # ---- it opens -----------------------------------------------------------------------------------
 
 
-def tells(*events):
-    """Hooks that write down that they ran, and for what."""
-    return {e: [{"run": ["sh", "-c", f"echo hook-{e} >>told"]}] for e in events}
-
-
-def stays(updd, job, state, seconds=0.4):
-    """Also when the daemon had the time to think about it."""
-    seen = updd.job(job)["version"]
-    answer = updd.call("GET", f"/v1/jobs/{job}",
-                       headers={"If-None-Match": f'"{seen}"', "Prefer": "wait=1"})
-    assert answer.status == 304 or answer.body["state"] == state, updd.tell(job)
-    assert updd.job(job)["state"] == state, updd.tell(job)
-
-
-def ahead(updd, tiny, *steps, hours=2, length="1h", **top):
-    """A job that waits for its window."""
-    plan = tiny.plan(*(steps or [tiny.act("a")]),
-                     checks=[{"run": ["sh", "-c", f"cd {tiny.folder}; echo checked >>told"]}], **top)
-    job = updd.begin(plan, window={"begins": at(updd, hours * HOUR), "length": length})
-    updd.wait_open(job, "window")
-    updd.wait_for(job, "waiting")
-    return job
-
-
 def test_nothing_begins_before_the_window_opens(updd, tiny):
     job = ahead(updd, tiny, hooks=tells("waiting", "started"))
     now = updd.job(job)
@@ -281,21 +224,75 @@ def test_a_job_is_cancelled_before_its_window(updd, tiny):
     assert tiny.done() == []
 
 
-# ---- it closes ----------------------------------------------------------------------------------
+# ---- the target's former job --------------------------------------------------------------------
 
 
-def running(updd, tiny, *more, at_end="hold", length="1h", reserve=None, **top):
-    """A job with a step that is done and one that runs until told, in its window."""
-    window = {"at_end": at_end, **({"reserve": reserve} if reserve else {})}
-    job = updd.begin(tiny.plan(
-        tiny.act("a"), tiny.act("b", "touch began; while ! test -e go; do sleep 0.02; done"),
-        *more, window=window, **top), window={"length": length})
-    updd.until(lambda: tiny.exists("began"), 20, lambda: updd.tell(job))
+def former(updd, tiny, **top):
+    """A job that succeeded on the target, and can still go back."""
+    job = updd.begin(tiny.plan(tiny.act("old"), target="same", **top))
+    updd.wait_for(job, "succeeded")
     return job
 
 
-def closed(updd, job):
-    updd.until(lambda: updd.job(job)["window"]["state"] == "closed", 20, lambda: updd.tell(job))
+def test_the_former_job_can_go_back_until_the_window_opens(updd, tiny):
+    first = former(updd, tiny, finalise=[{"id": "drop", **tiny.tell("do-drop")}])
+    job = ahead(updd, tiny, target="same")
+    updd.kill9()
+    updd.start()
+    stays(updd, job, "waiting")
+    assert updd.job(first)["way_back"]["open"] and "rollback" in updd.job(first)["actions"]
+    updd.sleep(2 * HOUR + MINUTE)
+    updd.wait_for(job, "succeeded")
+    assert updd.job(first)["way_back"]["open"] is False
+    told = tiny.done()
+    assert told.index("do-drop") < told.index("checked") < told.index("do-a"), told
+    assert kinds(updd, first).count("way_back_closed") == 1
+    for each in (first, job):
+        updd.invariants(each)
+
+
+def test_a_former_job_that_goes_back_meanwhile_is_waited_for(updd, tiny):
+    first = updd.begin(tiny.plan(tiny.act("old", undo_then="while ! test -e go; do sleep 0.02; done"),
+                                 target="same"))
+    updd.wait_for(first, "succeeded")
+    job = ahead(updd, tiny, target="same")
+    updd.post(first, "rollback", reason="it was not good")
+    updd.until(lambda: "undo-old" in tiny.done(), 20, lambda: updd.tell(first))
+    updd.sleep(2 * HOUR + MINUTE)
+    updd.until(lambda: updd.job(job).get("after") == first, 20, lambda: updd.tell(job))
+    stays(updd, job, "queued")
+    updd.restart()
+    stays(updd, job, "queued")
+    assert f"job {first}, on the same target" in updd.ctl("status", job).stdout
+    assert "checked" not in tiny.done()
+    tiny.touch("go")
+    updd.wait_for(first, "rolled_back")
+    updd.wait_for(job, "succeeded")
+    assert tiny.done() == ["do-old", "undo-old", "checked", "do-a"]
+    for each in (first, job):
+        updd.invariants(each)
+
+
+def test_a_job_that_begins_before_its_window_ends_the_former_way_back(updd, tiny):
+    first = former(updd, tiny)
+    job = ahead(updd, tiny, target="same")
+    updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="now is better")
+    updd.wait_for(job, "succeeded")
+    assert updd.job(first)["way_back"]["open"] is False
+
+
+def test_a_job_that_never_begins_takes_no_way_back(updd, tiny):
+    first = former(updd, tiny)
+    job = ahead(updd, tiny, target="same", window={"at_end": "rollback"})
+    updd.sleep(DAY)
+    updd.wait_for(job, "cancelled")
+    assert updd.job(first)["way_back"]["open"]
+    updd.post(first, "rollback", reason="it was not good")
+    updd.wait_for(first, "rolled_back")
+    assert tiny.done() == ["do-old", "undo-old"]
+
+
+# ---- it closes ----------------------------------------------------------------------------------
 
 
 def test_no_step_begins_after_the_end_and_what_runs_ends(updd, tiny):
@@ -538,366 +535,3 @@ def test_a_window_closes_on_a_job_that_wants_a_secret(updd, tiny, at_end, state)
         updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="go on")
         updd.wait_for(job, "succeeded")
     updd.invariants(job)
-
-
-# ---- clocks, restarts, boots --------------------------------------------------------------------
-
-
-def test_a_length_of_time_heeds_no_clock_that_is_set(updd, tiny):
-    job = running(updd, tiny, tiny.act("c"), at_end="rollback")
-    for by in (DAY, -2 * DAY):
-        updd.set_wall(by)
-        stays(updd, job, "running")
-    shown = seconds_of(updd.job(job)["window"]["ends"]) - updd.now()
-    assert abs(shown - HOUR) < 60, shown
-    updd.sleep(HOUR + MINUTE)
-    updd.wait_for(job, "rolled_back")
-    updd.invariants(job)
-
-
-def absolute(updd, tiny, **more):
-    """A running job, half an hour before the end of a window that names its hours."""
-    job = updd.begin(tiny.plan(
-        tiny.act("a"), tiny.act("b", "touch began; sleep 60"), window={"at_end": "rollback"}),
-        window={"begins": at(updd, -HOUR / 2), "ends": at(updd, HOUR / 2)}, **more)
-    updd.until(lambda: tiny.exists("began"), 20, lambda: updd.tell(job))
-    return job
-
-
-def test_a_window_closes_by_the_wall_clock(updd, tiny):
-    job = absolute(updd, tiny)
-    updd.set_wall(HOUR)
-    updd.wait_for(job, "rolled_back")
-    updd.invariants(job)
-
-
-def test_no_window_is_longer_than_it_was_given(updd, tiny):
-    job = absolute(updd, tiny)
-    updd.set_wall(-DAY)
-    stays(updd, job, "running")
-    updd.sleep(HOUR)
-    updd.wait_for(job, "rolled_back")
-    updd.invariants(job)
-
-
-@pytest.mark.parametrize("end", ["stop", "kill9"])
-def test_a_window_survives_a_restart_of_updd(updd, tiny, end):
-    job = ahead(updd, tiny, tiny.act("a", "touch began; sleep 60"), window={"at_end": "rollback"})
-    getattr(updd, end)()
-    updd.start()
-    stays(updd, job, "waiting")
-    assert tiny.done() == []
-    getattr(updd, end)()
-    updd.sleep(2 * HOUR + MINUTE)
-    updd.start()
-    updd.until(lambda: tiny.exists("began"), 20, lambda: updd.tell(job))
-    getattr(updd, end)()
-    updd.sleep(2 * HOUR)
-    updd.start()
-    updd.wait_for(job, "rolled_back")
-    assert tiny.done() == ["checked", "do-a", "undo-a"]
-    assert kinds(updd, job).count("window_opened") == 1
-    updd.invariants(job)
-
-
-def test_a_window_opens_after_a_boot(updd, tiny):
-    job = ahead(updd, tiny)
-    updd.power_off()
-    updd.boot(off=HOUR)
-    stays(updd, job, "waiting")
-    updd.power_off()
-    updd.boot(off=HOUR + 10 * MINUTE)
-    updd.wait_for(job, "succeeded")
-    updd.invariants(job)
-
-
-@pytest.mark.parametrize("wall", [0, -2 * HOUR], ids=["right", "behind"])
-def test_a_window_closes_after_a_boot(updd, tiny, wall):
-    """With a clock that is behind it is open for no longer than was left."""
-    job = updd.begin(tiny.plan(tiny.act("a"), tiny.gate(), window={"at_end": "rollback"}),
-                     window={"begins": at(updd, -MINUTE), "length": "1h"})
-    updd.wait_open(job, "gate")
-    updd.power_off()
-    updd.boot(off=10 * MINUTE, wall=wall)
-    stays(updd, job, "waiting")
-    updd.sleep(HOUR)
-    updd.wait_for(job, "rolled_back")
-    assert tiny.done() == ["do-a", "undo-a"]
-    updd.invariants(job)
-
-
-def test_what_a_boot_interrupted_is_not_run_again_outside_of_the_window(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.act("a", "test -e began || { touch began; sleep 60; }",
-                                        on_crash="rerun")), window={"length": "1h"})
-    updd.until(lambda: tiny.exists("began"), 20, lambda: updd.tell(job))
-    # The power goes for all at once, so for the supervisor before it can write of a death.
-    claim = json.loads((updd.state / f"jobs/{job}/a/1/claim").read_text())
-    os.kill(claim["pid"], signal.SIGKILL)
-    updd.power_off()
-    updd.boot(off=DAY)
-    wait = updd.wait_open(job, "window")
-    assert tiny.done() == ["do-a"]
-    updd.post(job, "retry", wait=wait["id"], reason="finish it")
-    updd.wait_for(job, "succeeded")
-    assert tiny.done() == ["do-a", "do-a"]
-    updd.invariants(job)
-
-
-class Fate:
-    """What may happen to a job in its window, one thing after another."""
-
-    def __init__(self, updd, tiny, seed):
-        self.updd, self.tiny, self.rng = updd, tiny, random.Random(seed)
-        self.happened = []
-
-    def plan(self):
-        rng = self.rng
-        window = {"at_end": rng.choice(["hold", "rollback"]), "reserve": rng.choice(["0s", "30m"])}
-        slow = "sleep 0.3"
-        return self.tiny.plan(
-            self.tiny.act("a", slow, on_crash="rerun"), self.tiny.gate("one"),
-            {"id": "p", "parallel": [self.tiny.act("x", slow), self.tiny.act("y")]},
-            self.tiny.act("again", "test -e tried || { touch tried; exit 1; }",
-                          retry={"tries": 2, "first": "20m", "max": "20m"}),
-            self.tiny.gate("two"), self.tiny.act("z", slow), window=window,
-            checks=[{"run": ["sh", "-c", f"echo checked >>{self.tiny.told}"]}])
-
-    def window(self):
-        begins = self.rng.choice([None, -HOUR / 2, HOUR, DAY])
-        length = self.rng.choice(["1h", "3h"])
-        if begins is None:
-            return {"length": length}
-        return {"begins": at(self.updd, begins), "length": length}
-
-    def strike(self, job):
-        updd, rng = self.updd, self.rng
-        minutes = rng.choice([1, 15, 25, 70, 26 * 60]) * MINUTE
-        what = rng.choice(["sleep", "sleep", "set", "kill", "boot", "person", "person", "person"])
-        self.happened.append((what, minutes))
-        if what == "sleep":
-            updd.sleep(minutes)
-        elif what == "set":
-            updd.set_wall(rng.choice([-1, 1]) * minutes)
-        elif what == "kill":
-            updd.kill9()
-            updd.sleep(minutes)
-            updd.start()
-        elif what == "boot":
-            updd.power_off()
-            updd.boot(off=minutes, wall=rng.choice([0, 0, -DAY]))
-        else:
-            self.answer(job, ("gate",))
-
-    def answer(self, job, kinds_of_wait):
-        """A person answers what is there; what was settled meanwhile is refused, and that is right."""
-        for wait in self.updd.job(job)["waits"]:
-            if wait["kind"] not in kinds_of_wait:
-                continue
-            verb = "confirm" if wait["kind"] == "gate" else "retry"
-            said = self.updd.call("POST", f"/v1/jobs/{job}/{verb}",
-                                  {"wait": wait["id"], "reason": "as it must be"})
-            assert said.status in (200, 409), said
-
-    def end(self, job):
-        def look():
-            now = self.updd.job(job)
-            if now["state"] == "stuck" or now["state"] in ENDED:
-                return now
-            self.answer(job, ("gate", "window", "retry-or-skip"))
-            self.updd.sleep(25 * MINUTE)
-            return None
-        return self.updd.until(look, 60, lambda: self.updd.tell(job))
-
-
-@pytest.mark.parametrize("seed", range(int(os.environ.get("UPDD_WINDOWS", "8"))))
-def test_whatever_happens_no_step_begins_outside_of_the_window(updd, tiny, seed):
-    fate = Fate(updd, tiny, seed)
-    job = updd.begin(fate.plan(), window=fate.window())
-    for _ in range(10):
-        fate.strike(job)
-        time.sleep(fate.rng.choice([0, 0.1, 0.4]))
-        if updd.job(job)["state"] in ENDED:
-            break
-    print(seed, fate.happened, fate.end(job)["state"])
-    updd.invariants(job, words=[w for w in tiny.done() if w != "checked"])
-
-
-# ---- who is told --------------------------------------------------------------------------------
-
-
-def heard(tiny, event):
-    """What the hooks of the event were told, in order."""
-    return [json.loads(line) for line in tiny.folder.joinpath(event).read_text().splitlines()] \
-        if tiny.exists(event) else []
-
-
-def hears(*events):
-    """Hooks that write down what they are told."""
-    return {e: [{"run": ["sh", "-c", f"cat >>{e}; echo >>{e}"]}] for e in events}
-
-
-def hears_of(updd, tiny, job, event, times):
-    """What they were told last, the `times`-th time; each run is on record."""
-    def ran():
-        done = [e for e in updd.events(job)
-                if e["type"] == "hook_done" and e["step"].startswith(f"@hook.{event}.")]
-        return len(done) >= times
-    updd.until(ran, 20, lambda: updd.tell(job))
-    assert len(heard(tiny, event)) == times, heard(tiny, event)
-    return heard(tiny, event)[-1]
-
-
-def test_the_notice_goes_out_once_before_the_window(updd, tiny):
-    job = ahead(updd, tiny, hours=6, hooks=hears("notice"), window={"notify_before": "2h"})
-    updd.sleep(4 * HOUR - 2 * MINUTE)
-    stays(updd, job, "waiting")
-    assert heard(tiny, "notice") == []
-    updd.sleep(3 * MINUTE)
-    told = hears_of(updd, tiny, job, "notice", 1)
-    assert told["window"]["begins"] == updd.job(job)["window"]["begins"]
-    assert told["type"] == "notice" and told["state"] == "waiting" and told["seq"] > 1
-    updd.kill9()
-    updd.start()
-    updd.sleep(2 * HOUR)
-    updd.wait_for(job, "succeeded")
-    hears_of(updd, tiny, job, "notice", 1)
-    assert kinds(updd, job).count("notice") == 1
-
-
-def test_a_notice_survives_a_boot(updd, tiny):
-    job = ahead(updd, tiny, hours=6, hooks=hears("notice"), window={"notify_before": "2h"})
-    updd.power_off()
-    updd.boot(off=5 * HOUR)
-    hears_of(updd, tiny, job, "notice", 1)
-    assert updd.job(job)["window"]["state"] == "ahead"
-
-
-def test_a_notice_that_was_missed_goes_out_when_the_window_opens(updd, tiny):
-    job = ahead(updd, tiny, hours=6, hooks=hears("notice"), window={"notify_before": "2h"})
-    updd.power_off()
-    updd.boot(off=6 * HOUR + MINUTE)
-    updd.wait_for(job, "succeeded")
-    hears_of(updd, tiny, job, "notice", 1)
-
-
-def test_without_a_time_the_notice_goes_out_at_once(updd, tiny):
-    job = ahead(updd, tiny, hooks=hears("notice"))
-    hears_of(updd, tiny, job, "notice", 1)
-
-
-def test_a_window_that_is_open_at_once_has_no_notice(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.act("a"), hooks=hears("notice", "ended"),
-                               window={"notify_before": "2h"}), window={"length": "1h"})
-    updd.wait_for(job, "succeeded")
-    hears_of(updd, tiny, job, "ended", 1)
-    assert heard(tiny, "notice") == []
-
-
-def test_who_is_waited_for_is_reminded_ever_more_rarely(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.gate(), hooks=hears("waiting")))
-    updd.wait_open(job, "gate")
-    assert "reminder" not in hears_of(updd, tiny, job, "waiting", 1)
-    sent = 1
-    for hours in (1, 2, 4, 8, 16, 24, 24):
-        updd.sleep(hours * HOUR - 2 * MINUTE)
-        stays(updd, job, "waiting")
-        assert len(heard(tiny, "waiting")) == sent
-        updd.sleep(3 * MINUTE)
-        sent += 1
-        assert hears_of(updd, tiny, job, "waiting", sent)["reminder"] == sent - 1
-    updd.post(job, "confirm", wait=updd.wait_open(job, "gate")["id"])
-    updd.wait_for(job, "succeeded")
-    updd.sleep(3 * DAY)
-    stays(updd, job, "succeeded")
-    hears_of(updd, tiny, job, "waiting", sent)
-    updd.invariants(job)
-
-
-def test_the_next_wait_begins_its_own_reminders(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.gate("one"), tiny.gate("two"), hooks=hears("waiting")))
-    wait = updd.wait_open(job, "gate", "one")
-    hears_of(updd, tiny, job, "waiting", 1)
-    updd.sleep(HOUR + MINUTE)
-    hears_of(updd, tiny, job, "waiting", 2)
-    updd.post(job, "confirm", wait=wait["id"])
-    updd.wait_open(job, "gate", "two")
-    assert "reminder" not in hears_of(updd, tiny, job, "waiting", 3)
-    updd.sleep(HOUR + MINUTE)
-    assert hears_of(updd, tiny, job, "waiting", 4)["reminder"] == 1
-
-
-@pytest.mark.parametrize("again", ["restart", "kill9", "boot"])
-def test_reminders_survive(updd, tiny, again):
-    """And those that came meanwhile are one."""
-    job = updd.begin(tiny.plan(tiny.gate(), hooks=hears("waiting")))
-    hears_of(updd, tiny, job, "waiting", 1)
-    updd.sleep(HOUR + MINUTE)
-    hears_of(updd, tiny, job, "waiting", 2)
-    if again == "boot":
-        updd.power_off()
-        updd.boot(off=HOUR)
-    else:
-        updd.stop() if again == "restart" else updd.kill9()
-        updd.sleep(HOUR)
-        updd.start()
-    stays(updd, job, "waiting")
-    assert len(heard(tiny, "waiting")) == 2
-    updd.sleep(2 * DAY)
-    assert hears_of(updd, tiny, job, "waiting", 3)["reminder"] == 2
-    stays(updd, job, "waiting")
-    assert len(heard(tiny, "waiting")) == 3
-
-
-@pytest.mark.parametrize("within, lead, before", [("50m", 5 * MINUTE, 1), ("20h", 2 * HOUR, 2)])
-def test_a_deadline_is_reminded_of_once(updd, tiny, within, lead, before):
-    """A tenth of its time before it, and five minutes at least; `before` that it was told so often."""
-    job = updd.begin(tiny.plan(tiny.gate(within=within, on_timeout="continue"),
-                               hooks=hears("waiting")))
-    deadline = seconds_of(updd.wait_open(job, "gate")["deadline"])
-    hears_of(updd, tiny, job, "waiting", 1)
-    updd.sleep(deadline - lead - updd.now() - MINUTE)
-    hears_of(updd, tiny, job, "waiting", before)
-    stays(updd, job, "waiting")
-    assert len(heard(tiny, "waiting")) == before
-    updd.sleep(2 * MINUTE)
-    hears_of(updd, tiny, job, "waiting", before + 1)
-    assert updd.events(job)[-1]["type"] in ("reminded", "hook_started", "hook_done")
-    assert "a deadline is near" in str(updd.events(job))
-    stays(updd, job, "waiting")
-    assert len(heard(tiny, "waiting")) == before + 1
-    updd.sleep(lead)
-    updd.wait_for(job, "succeeded")
-    updd.invariants(job)
-
-
-def test_the_end_of_a_window_is_a_deadline_too(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.gate(), hooks=hears("waiting"), window={"at_end": "rollback"}),
-                     window={"length": "50m"})
-    updd.wait_open(job, "gate")
-    hears_of(updd, tiny, job, "waiting", 1)
-    updd.sleep(46 * MINUTE)
-    hears_of(updd, tiny, job, "waiting", 2)
-    stays(updd, job, "waiting")
-    assert len(heard(tiny, "waiting")) == 2
-
-
-def test_a_stuck_job_reminds(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.act("a", undo_then="exit 1"), tiny.fail("b"),
-                               hooks=hears("stuck")))
-    updd.wait_for(job, "stuck")
-    hears_of(updd, tiny, job, "stuck", 1)
-    updd.sleep(HOUR + MINUTE)
-    assert hears_of(updd, tiny, job, "stuck", 2)["reminder"] == 1
-    updd.post(job, "abandon", reason="enough")
-    updd.wait_for(job, "abandoned")
-    updd.sleep(DAY)
-    stays(updd, job, "abandoned")
-    hears_of(updd, tiny, job, "stuck", 2)
-
-
-def test_a_job_without_hooks_wakes_nobody(updd, tiny):
-    job = updd.begin(tiny.plan(tiny.gate()))
-    updd.wait_open(job, "gate")
-    updd.sleep(3 * DAY)
-    stays(updd, job, "waiting")
-    assert "reminded" not in kinds(updd, job)
