@@ -427,6 +427,24 @@ static void overrides_tell(Job *job, unsigned idx, const json_t *result) {
         }
 }
 
+/* Nothing of it ran, and nobody wanted that but the clock: it waits like all that is to follow. */
+static bool is_not_begun(const Job *job, unsigned idx, const json_t *result) {
+        return json_is_true(json_object_get(result, "withdrawn")) &&
+               streq0(args_text(result, "reason", NULL), WITHDRAWN_WINDOW) &&
+               !job->steps[idx].stop_wanted && job->state != JOB_ROLLING_BACK;
+}
+
+static int not_begun(Job *job, unsigned idx) {
+        StepState *s = &job->steps[idx];
+
+        if (s->tries > 0)
+                s->tries--;
+        job_tell(job, "decided", (int) idx, NULL,
+                 json_pack("{s:s}", "decided",
+                           "the window closed before the step could begin: nothing of it has run"));
+        return job_step_move(job, idx, STEP_EVENT_AGAIN);
+}
+
 static int ended_by_direction(Turn *t, Job *job, unsigned idx, const json_t *result,
                               bool interrupted) {
         bool ok = streq0(args_text(result, "state", NULL), "done");
@@ -438,6 +456,8 @@ static int ended_by_direction(Turn *t, Job *job, unsigned idx, const json_t *res
         }
         if (s->direction == DIRECTION_UNDO)
                 return undo_ended(t, job, idx, result, interrupted);
+        if (is_not_begun(job, idx, result))
+                return not_begun(job, idx);
         if (interrupted)
                 return do_interrupted(t, job, idx);
         if (s->direction == DIRECTION_PROBE)

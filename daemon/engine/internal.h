@@ -40,6 +40,7 @@ typedef struct Watch {
         bool stop_wanted;
         bool told;       /* its end is in the queue of facts */
         bool unprepared; /* its folder or task.json is still to be written */
+        bool too_late;   /* its window has closed, and nobody has claimed it */
         unsigned spawns;
         int trouble;     /* what kept it from starting, as was told; 0: nothing */
         int64_t started; /* CLOCK_MONOTONIC ms of the first spawn: a suspend is no time to claim */

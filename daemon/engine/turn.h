@@ -162,8 +162,9 @@ _must_check_ int hooks_advance(Turn *t, Job *job, Error *reterr);
 void hook_ended(Job *job, unsigned idx, bool ok, const char *why);
 
 /* ---- window.c ---- */
-#define WINDOW_OVERRIDE "window" /* what `--override` calls a window that is too short */
-#define GATE_OVERRIDE "gate"     /* and a gate that nobody attends in it */
+#define WITHDRAWN_WINDOW "window" /* why an attempt was withdrawn, in its result's `reason` */
+#define WINDOW_OVERRIDE "window"  /* what `--override` calls a window that is too short */
+#define GATE_OVERRIDE "gate"      /* and a gate that nobody attends in it */
 /* Reads the window of a job that is about to begin, or tells why it cannot have it; `given` may be
  * NULL. */
 _must_check_ int window_set(const Turn *t, Job *job, const json_t *given, Error *reterr);
@@ -182,6 +183,8 @@ json_t *window_view(const Job *job);
 _must_check_ int window_check(Turn *t, Job *job);
 /* No step of the way forward may begin now. */
 bool window_holds(const Job *job);
+/* The same of one step and by the clock alone: the turn that closes it may be still to come. */
+bool window_forbids(const Job *job, unsigned idx);
 /* Then the job waits: until it opens, or for a person. -ENOMEM. */
 _must_check_ int window_wait(Job *job);
 /* The job goes on outside of it. -ENOMEM. */

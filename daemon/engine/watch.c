@@ -116,15 +116,20 @@ static void watch_ended_so(Watch *w, json_t *result) {
 
 /* A result that the daemon writes itself, for an attempt that never began. */
 static json_t *withdrawn_result(const Watch *w) {
+        static const struct {
+                const char *reason, *type, *message;
+        } whys[] = {
+                {"spawn", "spawn-failed", "updd-step could not be started"},
+                {"stopped", "stopped", "It was stopped before it began"},
+                {WITHDRAWN_WINDOW, "window-closed", "Its window closed before it began"},
+        };
+        unsigned why = w->stop_wanted ? 1 : w->too_late ? 2 : 0;
         int64_t now = now_wall_ms();
 
         return json_pack("{s:s, s:i, s:s, s:b, s:s, s:s, s:{s:s, s:s}, s:I, s:I}", "id", w->id, "n",
                          (int) w->n, "state", "failed", "withdrawn", 1, "phase", "do", "reason",
-                         w->stop_wanted ? "stopped" : "spawn", "error", "type",
-                         w->stop_wanted ? "stopped" : "spawn-failed", "message",
-                         w->stop_wanted ? "It was stopped before it began"
-                                        : "updd-step could not be started",
-                         "started", (json_int_t) now, "ended", (json_int_t) now);
+                         whys[why].reason, "error", "type", whys[why].type, "message",
+                         whys[why].message, "started", (json_int_t) now, "ended", (json_int_t) now);
 }
 
 /* Another version's: what it says is not guessed at. */
@@ -281,10 +286,25 @@ static void withdraw_or_look_again(Watch *w) {
                 look_again(w, LOOK_LATER_MS);
 }
 
+/* A former daemon may have died between the commit and the start, and that may be long ago: a step
+ * whose window has closed since does not begin. */
+static bool is_too_late(const Watch *w) {
+        const Slot *slot = slot_find(w->engine, w->job);
+
+        return slot && slot->job->steps[w->step].direction == DIRECTION_DO &&
+               window_forbids(slot->job, w->step);
+}
+
 /* Nobody has claimed it and nobody lives there: it begins now, or never. */
 static void look_at_unclaimed(Watch *w) {
         int r;
 
+        w->too_late = is_too_late(w);
+        if (w->too_late) {
+                if (watch_withdraw(w) < 0)
+                        look_again(w, LOOK_LATER_MS);
+                return;
+        }
         if (w->engine->bus && !w->unit_gone) {
                 unit_ask(w);
                 return;

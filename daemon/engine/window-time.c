@@ -206,6 +206,13 @@ bool window_holds(const Job *job) {
                !past_last_gate(job);
 }
 
+bool window_forbids(const Job *job, unsigned idx) {
+        Phase phase = job->def->steps[idx].phase;
+
+        return (phase == PHASE_CHECKS || phase == PHASE_MAIN) &&
+               (window_holds(job) || window_closes_in(job, now_wall_ms(), now_boot_ms()) <= 0);
+}
+
 int window_wait(Job *job) {
         bool ahead = window_is(job, "ahead");
         char time[TIME_TEXT_MAX];

@@ -196,3 +196,71 @@ def test_whatever_happens_no_step_begins_outside_of_the_window(updd, tiny, seed)
             break
     print(seed, fate.happened, fate.end(job)["state"])
     updd.invariants(job, words=[w for w in tiny.done() if w != "checked"])
+
+
+def dies_with_the_step(updd, file):
+    """From now on updd-step kills the daemon that starts it, and ends: the attempt is on record, and
+    nobody claims it. Once, when there is the file."""
+    words = updd.step_program.read_text().replace(
+        "#!/bin/sh\n", f"#!/bin/sh\nif rm {file} 2>/dev/null; then kill -9 $PPID; exit; fi\n")
+    updd.step_program.write_text(words)
+    return file
+
+
+def dead(updd):
+    updd.until(lambda: updd.process.poll() is not None, 20, "the daemon lives")
+
+
+@pytest.mark.parametrize("boot", [False, True], ids=["restart", "boot"])
+@pytest.mark.parametrize("at_end, state", [("rollback", "rolled_back"), ("hold", "waiting")])
+def test_what_was_recorded_and_never_began_does_not_begin_after_the_end(updd, tiny, at_end, state,
+                                                                       boot):
+    die = dies_with_the_step(updd, tiny.folder / "die")
+    job = updd.begin(tiny.plan(tiny.act("a", f"touch {die}"), tiny.act("b"), tiny.act("c"),
+                               window={"at_end": at_end}), window={"length": "1h"})
+    dead(updd)
+    if boot:
+        updd.boot(off=2 * HOUR)
+    else:
+        updd.sleep(2 * HOUR)
+        updd.start()
+    updd.wait_for(job, state)
+    assert "nothing of it has run" in str(updd.events(job))
+    if state == "waiting":
+        assert updd.step(job, "b")["state"] == "pending"
+        assert updd.step(job, "b")["error"]["type"] == "window-closed"
+        updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="finish it")
+        updd.wait_for(job, "succeeded")
+        assert tiny.done() == ["do-a", "do-b", "do-c"]
+    else:
+        assert tiny.done() == ["do-a", "undo-a"]
+    updd.invariants(job)
+
+
+@pytest.mark.parametrize("at_end, state", [("rollback", "cancelled"), ("hold", "waiting")])
+@pytest.mark.parametrize("checks", [True, False], ids=["checks", "steps"])
+def test_a_job_whose_very_first_attempt_was_never_begun_is_untouched(updd, tiny, at_end, state,
+                                                                    checks):
+    dies_with_the_step(updd, tiny.folder / "die").touch()
+    look = {"checks": [{"run": ["sh", "-c", f"echo checked >>{tiny.told}"]}]} if checks else {}
+    job = updd.begin(tiny.plan(tiny.act("a"), window={"at_end": at_end}, **look),
+                     window={"length": "1h"})
+    dead(updd)
+    updd.sleep(2 * HOUR)
+    updd.start()
+    updd.wait_for(job, state)
+    assert tiny.done() == []
+    if state == "waiting":
+        updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="finish it")
+        updd.wait_for(job, "succeeded")
+    updd.invariants(job, words=[w for w in tiny.done() if w != "checked"])
+
+
+def test_what_was_recorded_and_never_began_begins_within_its_window(updd, tiny):
+    dies_with_the_step(updd, tiny.folder / "die").touch()
+    job = updd.begin(tiny.plan(tiny.act("a")), window={"length": "1h"})
+    dead(updd)
+    updd.sleep(HOUR / 2)
+    updd.start()
+    updd.wait_for(job, "succeeded")
+    updd.invariants(job)
