@@ -29,7 +29,8 @@ static const EventLook looks[] = {
         {"hook_failed", "failed", WARN},      {"way_back_closed", "closed", DIM},
         {"finalise_done", "finalised", GOOD}, {"stop_wanted", "stopping", WARN},
         {"clock_set", "clock", NOTE},         {"window_opened", "window", NOTE},
-        {"window_closed", "window", WARN},    {"reminded", "reminded", NOTE},
+        {"window_closed", "window", WARN},    {"window_ahead", "window", WARN},
+        {"reminded", "reminded", NOTE},
 };
 
 static const EventLook *event_look(const char *type) {

@@ -441,7 +441,9 @@ static int not_begun(Job *job, unsigned idx) {
                 s->tries--;
         job_tell(job, "decided", (int) idx, NULL,
                  json_pack("{s:s}", "decided",
-                           "the window closed before the step could begin: nothing of it has run"));
+                           "the window was not open any more when the step was to begin: nothing "
+                           "of it "
+                           "has run"));
         return job_step_move(job, idx, STEP_EVENT_AGAIN);
 }
 

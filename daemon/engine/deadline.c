@@ -25,9 +25,6 @@
 #include "api/args.h"
 #include "daemon/engine/job.h"
 
-/* Two clocks read one after the other, a suspend that is measured in seconds, a leap second. */
-#define CLOCK_SLACK_MS 2000
-
 /* The boot id stands beside each deadline, so that a later daemon knows which clock to believe. */
 static const char *this_boot(void) {
         static char boot[ID128_TEXT_MAX];

@@ -214,6 +214,12 @@ void watch_task(Watch *w, const json_t *task);
 /* Writes task.json and reads the secrets anew, as they are now. */
 _must_check_ int watch_rebuild(Watch *w, const Job *job);
 
+/* ---- own-results.c ---- */
+/* For an attempt that never began. NULL: memory is out. */
+json_t *withdrawn_result(const Watch *w);
+/* Another version's: what it says is not guessed at. NULL: memory is out. */
+json_t *foreign_result(const Watch *w);
+
 /* ---- watch.c ---- */
 void watch_spawn(Engine *e, const Job *job, Effect *effect);
 void watch_attach(Engine *e, const Job *job, unsigned step);

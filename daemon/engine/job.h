@@ -129,6 +129,8 @@ void job_stored(Job *job);
 _must_check_ int job_load(Store *store, const JobRow *row, Job **ret, Error *reterr);
 
 /* ---- deadline.c ---- */
+/* Two clocks read one after the other, a suspend that is measured in seconds, a leap second. */
+#define CLOCK_SLACK_MS 2000
 Deadline deadline_in(int64_t ms);
 bool deadline_is_set(const Deadline *d);
 /* Milliseconds until it, negative when it has passed; INT64_MAX when not set. */

@@ -181,6 +181,10 @@ static char *say_window_closed(const json_t *data) {
         return with("the window closed", of(data, "because", NULL));
 }
 
+static char *say_window_ahead(const json_t *data) {
+        return with("the window is ahead again", of(data, "because", NULL));
+}
+
 static char *say_notice(const json_t *data) {
         return with("the notice of the window went out", of(data, "begins", NULL));
 }
@@ -220,6 +224,7 @@ static const struct {
         {"wait_opened", say_opened, false},
         {"window_opened", say_window, false},
         {"window_closed", say_window_closed, true},
+        {"window_ahead", say_window_ahead, true},
         {"notice", say_notice, false},
         {"reminded", say_reminded, false},
 };

@@ -57,6 +57,7 @@ static const Kind kinds[] = {
         {"wait_closed", NULL, LOG_LEVEL_INFO},
         {"window_opened", NULL, LOG_LEVEL_INFO},
         {"window_closed", NULL, LOG_LEVEL_WARNING},
+        {"window_ahead", NULL, LOG_LEVEL_WARNING},
         {"notice", NULL, LOG_LEVEL_INFO},
         {"reminded", NULL, LOG_LEVEL_NOTICE},
         {"clock_set", NULL, LOG_LEVEL_INFO, NULL, "the wall clock was set"},

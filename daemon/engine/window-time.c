@@ -8,6 +8,10 @@
  *             the plan's `at_end` says
  *   lifted    a person let the job go on outside of it: it holds nothing any more
  *
+ * When the wall clock is set back to before an open window that names a time of day, the window is
+ * ahead again: no step begins until it opens once more. The time that it was given runs on
+ * meanwhile: which of the two clocks was wrong is not known, and it is not opened for longer.
+ *
  * A job that is past its last gate was accepted and goes on to its end. The way back, finalise steps
  * and hooks are never held. Which clock decides: an absolute window opens and closes by the wall
  * clock, and is never open for longer than it was given (CLOCK_BOOTTIME, see deadline.c); one that
@@ -49,6 +53,16 @@ static bool past_last_gate(const Job *job) {
         return false;
 }
 
+/* It is open, or ahead again: the time it was given runs. */
+static bool was_opened(const Job *job) {
+        return json_object_get(fact_of(job), "until");
+}
+
+static bool is_ahead_again(const Job *job, int64_t wall_now) {
+        return window_is(job, "open") && is_absolute(job) && !past_last_gate(job) &&
+               window_ms(job, "begins") - wall_now > CLOCK_SLACK_MS;
+}
+
 /* Milliseconds until an open window closes for steps, its reserve taken off. */
 static int64_t left(const Job *job, int64_t wall_now, int64_t boot_now) {
         Deadline until = deadline_from_json(json_object_get(fact_of(job), "until"));
@@ -60,7 +74,9 @@ static int64_t left(const Job *job, int64_t wall_now, int64_t boot_now) {
 }
 
 int64_t window_closes_in(const Job *job, int64_t wall_now, int64_t boot_now) {
-        if (!is_under_way(job) || !window_is(job, "open") || past_last_gate(job))
+        bool counts = window_is(job, "open") || (window_is(job, "ahead") && was_opened(job));
+
+        if (!is_under_way(job) || !counts || past_last_gate(job))
                 return INT64_MAX;
         return left(job, wall_now, boot_now);
 }
@@ -117,17 +133,27 @@ static void close_wait(Job *job, const char *because) {
 }
 
 static void window_open(Turn *t, Job *job) {
-        int64_t length = window_ms(job, "ends") - t->wall_now;
-        Deadline until = {.wall = t->wall_now + length, .boot = t->boot_now + length};
+        int64_t ends = window_ms(job, "ends");
+        Deadline until = {.wall = ends, .boot = t->boot_now + ends - t->wall_now};
         char time[TIME_TEXT_MAX];
 
         /* It is better late than never: the machine may have been off when it was due. */
         notice_check(t, job, true);
         fact_put(job, "state", json_string("open"));
-        fact_put(job, "until", deadline_to_json(&until));
+        if (!was_opened(job))
+                fact_put(job, "until", deadline_to_json(&until));
         job_tell(job, "window_opened", -1, NULL,
-                 json_pack("{s:s}", "ends", time_format(until.wall, time)));
+                 json_pack("{s:s}", "ends", time_format(ends, time)));
         close_wait(job, "the window opened");
+}
+
+static void window_recede(Job *job) {
+        char time[TIME_TEXT_MAX];
+
+        fact_put(job, "state", json_string("ahead"));
+        job_tell(job, "window_ahead", -1, NULL,
+                 json_pack("{s:s, s:s}", "begins", time_format(window_ms(job, "begins"), time),
+                           "because", "the wall clock was set back"));
 }
 
 /* ---- its end ---- */
@@ -181,22 +207,32 @@ static int window_end(Turn *t, Job *job, const char *because) {
         return job_untouched(job) ? end_withdraw(t, job) : end_back(t, job);
 }
 
-int window_check(Turn *t, Job *job) {
-        if (!fact_of(job) || !is_under_way(job))
-                return 0;
-        if (window_is(job, "ahead")) {
-                if (t->wall_now >= window_ms(job, "ends"))
-                        return window_end(t, job, "it was over before the job could begin");
-                notice_check(t, job, false);
-                if (t->wall_now >= window_ms(job, "begins"))
-                        window_open(t, job);
-        }
-        if (window_closes_in(job, t->wall_now, t->boot_now) > 0)
-                return 0;
+static bool is_to_close(const Turn *t, const Job *job) {
+        return window_closes_in(job, t->wall_now, t->boot_now) <= 0;
+}
+
+static int close_for_steps(Turn *t, Job *job) {
         return window_end(t, job,
                           window_ms(job, "reserve") > 0
                                   ? "what is left of it is kept for a way back"
                                   : "it is over");
+}
+
+int window_check(Turn *t, Job *job) {
+        if (!fact_of(job) || !is_under_way(job))
+                return 0;
+        if (is_ahead_again(job, t->wall_now))
+                window_recede(job);
+        if (is_to_close(t, job))
+                return close_for_steps(t, job);
+        if (!window_is(job, "ahead"))
+                return 0;
+        if (t->wall_now >= window_ms(job, "ends"))
+                return window_end(t, job, "it was over before the job could begin");
+        notice_check(t, job, false);
+        if (t->wall_now >= window_ms(job, "begins"))
+                window_open(t, job);
+        return is_to_close(t, job) ? close_for_steps(t, job) : 0;
 }
 
 /* ---- holding ---- */
@@ -210,7 +246,8 @@ bool window_forbids(const Job *job, unsigned idx) {
         Phase phase = job->def->steps[idx].phase;
 
         return (phase == PHASE_CHECKS || phase == PHASE_MAIN) &&
-               (window_holds(job) || window_closes_in(job, now_wall_ms(), now_boot_ms()) <= 0);
+               (window_holds(job) || is_ahead_again(job, now_wall_ms()) ||
+                window_closes_in(job, now_wall_ms(), now_boot_ms()) <= 0);
 }
 
 int window_wait(Job *job) {
@@ -261,12 +298,10 @@ int64_t window_wakes_at(const Job *job) {
                 return INT64_MAX;
         wall_now = now_wall_ms();
         boot_now = now_boot_ms();
-        if (!window_is(job, "ahead")) {
-                in = window_closes_in(job, wall_now, boot_now);
-                return in == INT64_MAX ? INT64_MAX : boot_now + in;
-        }
-        in = window_ms(job, "begins") - wall_now;
-        if (has_notice(job))
+        in = window_closes_in(job, wall_now, boot_now);
+        if (window_is(job, "ahead"))
+                in = MIN(in, window_ms(job, "begins") - wall_now);
+        if (window_is(job, "ahead") && has_notice(job))
                 in = MIN(in, notice_at(job) - wall_now);
-        return boot_now + in;
+        return in == INT64_MAX ? INT64_MAX : boot_now + in;
 }

@@ -56,6 +56,72 @@ def test_no_window_is_longer_than_it_was_given(updd, tiny):
     updd.invariants(job)
 
 
+@pytest.mark.parametrize("again", ["at once", "kill9", "boot"])
+def test_an_open_window_that_the_clock_puts_ahead_again_lets_nothing_begin(updd, tiny, again):
+    job = updd.begin(tiny.plan(
+        tiny.act("a", "touch began; while ! test -e go; do sleep 0.02; done", on_crash="rerun"),
+        tiny.act("b")), window={"begins": at(updd, -MINUTE), "length": "3h"})
+    updd.until(lambda: tiny.exists("began"), 20, lambda: updd.tell(job))
+    if again == "boot":
+        updd.power_off()
+        updd.boot(wall=-HOUR)
+    else:
+        if again == "kill9":
+            updd.kill9()
+        updd.set_wall(-HOUR)
+        if again == "kill9":
+            updd.start()
+    updd.until(lambda: updd.job(job)["window"]["state"] == "ahead", 20, lambda: updd.tell(job))
+    tiny.touch("go")
+    wait = updd.wait_open(job, "window")
+    assert not wait.get("overdue") and wait["deadline"] == updd.job(job)["window"]["begins"]
+    updd.wait_for(job, "waiting")
+    stays(updd, job, "waiting")
+    assert "do-b" not in tiny.done()
+    assert "the window is ahead again" in updd.call(
+        "GET", f"/v1/jobs/{job}/report?format=markdown").text
+    updd.set_wall(HOUR)
+    updd.wait_for(job, "succeeded")
+    assert kinds(updd, job).count("window_opened") == 2
+    updd.invariants(job)
+
+
+def test_a_window_that_is_ahead_again_ends_by_itself(updd, tiny):
+    """Its time runs on, and it never opens again where the clock stays behind."""
+    job = updd.begin(tiny.plan(tiny.act("a"), tiny.gate("one"), tiny.act("b"), tiny.gate("two"),
+                               window={"at_end": "rollback"}),
+                     window={"begins": at(updd, -MINUTE), "length": "1h"})
+    wait = updd.wait_open(job, "gate", "one")
+    updd.set_wall(-DAY)
+    updd.post(job, "confirm", wait=wait["id"])
+    updd.wait_open(job, "window")
+    updd.sleep(HOUR)
+    updd.wait_for(job, "rolled_back")
+    assert tiny.done() == ["do-a", "undo-a"]
+    updd.invariants(job)
+
+
+def test_a_window_that_is_ahead_again_and_then_past_closes(updd, tiny):
+    job = updd.begin(tiny.plan(tiny.act("a"), tiny.gate()),
+                     window={"begins": at(updd, -MINUTE), "length": "1h"})
+    updd.wait_open(job, "gate")
+    updd.set_wall(-HOUR)
+    updd.until(lambda: updd.job(job)["window"]["state"] == "ahead", 20, lambda: updd.tell(job))
+    updd.set_wall(3 * HOUR)
+    updd.until(lambda: updd.job(job)["window"]["state"] == "closed", 20, lambda: updd.tell(job))
+    assert kinds(updd, job).count("window_opened") == 1
+    updd.invariants(job)
+
+
+def test_a_clock_that_is_set_a_little_leaves_a_window_open(updd, tiny):
+    job = updd.begin(tiny.plan(tiny.act("a"), tiny.gate()),
+                     window={"begins": at(updd, -0.2), "length": "1h"})
+    updd.wait_open(job, "gate")
+    updd.set_wall(-1)
+    stays(updd, job, "waiting")
+    assert updd.job(job)["window"]["state"] == "open"
+
+
 @pytest.mark.parametrize("end", ["stop", "kill9"])
 def test_a_window_survives_a_restart_of_updd(updd, tiny, end):
     job = ahead(updd, tiny, tiny.act("a", "touch began; sleep 60"), window={"at_end": "rollback"})
