@@ -107,14 +107,13 @@ static int fetch_to(Step *s, const json_t *args, const char *path, Error *reterr
         if (fd < 0)
                 return error_set(reterr, errno, "write-failed", "Cannot write beside %s: %s", path,
                                  strerror(errno));
+        /* Without a name from here on: whatever ends this process leaves nothing behind. */
+        (void) unlink(part);
         r = download(s, args, fd, reterr);
         if (r >= 0)
                 r = hash_check(args, fd, reterr);
         content.fd = fd;
-        if (r >= 0)
-                r = place_file(s, args, path, &content, 0644, reterr);
-        (void) unlink(part);
-        return r;
+        return r < 0 ? r : place_file(s, args, path, &content, 0644, reterr);
 }
 
 /* The topmost folder of `name` that is missing below `into`, or `name` itself. */
@@ -213,7 +212,7 @@ static int fetch_run(Step *s, const json_t *args, Error *reterr) {
 static int fetch_undo(Step *s, const json_t *args, Error *reterr) {
         _cleanup_free_ char *path = NULL, *part = NULL;
 
-        /* What an interrupted download has left. */
+        /* What is left of a download that ended before its file had lost its name. */
         if (target(s, args, &path, NULL) >= 0 && (part = beside(path, ".part")))
                 (void) unlink(part);
         return keep_undo(s, reterr);

@@ -186,6 +186,17 @@ def test_a_download_that_is_not_what_it_should_be_changes_nothing(steps, web):  
     assert state(steps.cwd) == before
 
 
+def test_a_download_that_is_killed_leaves_nothing(steps, web):  # noqa: F811
+    web.pages["/slow"] = (200, b"late")
+    running = steps.do("f", "fetch", {"url": web.url + "/slow", "to": "late"}, wait=False)
+    running.until(lambda: web.seen)
+    assert list(steps.cwd.iterdir()) == []
+    running.kill()
+    web.release.set()
+    ok(steps.do("f", "fetch", {"url": web.url + "/slow", "to": "late"}))
+    assert [p.name for p in steps.cwd.iterdir()] == ["late"]
+
+
 def test_a_local_file_can_be_fetched(steps):  # noqa: F811
     (steps.tmp / "src").write_text("here")
     ok(steps.do("f", "fetch", {"url": f"file://{steps.tmp}/src"}))
