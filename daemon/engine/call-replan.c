@@ -330,6 +330,38 @@ static int take_over(Job *job, JobDef *to) {
         return 0;
 }
 
+static bool is_measured(const Replan *p, const json_t *save) {
+        const json_t *before = job_def_save(p->from, args_text(save, "step", ""));
+
+        return before && json_equal(save, before) && !uses_changed_input(p, save);
+}
+
+/* What steps that go on will keep and nobody has measured yet. Caller owns; NULL: out of memory. */
+static json_t *unmeasured(const Replan *p) {
+        json_t *names = json_array(), *save;
+        size_t i;
+
+        json_array_foreach ((json_t *) p->to->saves, i, save)
+                if (names && !is_measured(p, save))
+                        (void) json_array_append(names, json_object_get(save, "step"));
+        return names;
+}
+
+/* Each before its own step begins (task.c): what came before it has to have its way first. */
+static void measure_later(Job *job, const json_t *names) {
+        const json_t *name;
+        size_t i;
+
+        json_array_foreach ((json_t *) names, i, name) {
+                int idx = job_def_find(job->def, json_string_value(name));
+
+                if (idx < 0 || job->steps[idx].status == STEP_DONE)
+                        continue;
+                job_step_note(job, (unsigned) idx, "unmeasured", json_true());
+                job_fact(job, "unmeasured", json_true());
+        }
+}
+
 /* Values for secrets of the plan that the job goes on with. */
 static int take_secrets(const Batch *b, const Job *job, const Plan *plan, const Call *call,
                         Error *reterr) {
@@ -406,6 +438,7 @@ int call_replan(Batch *b, Job *job, const Call *call, Reply *reply) {
                 .differences = json_array(),
         };
         _cleanup_(job_def_unrefp) JobDef *to = NULL;
+        json_auto_t *later = NULL;
         int r;
 
         if (!preview && !json_object_get(call->body, "document") &&
@@ -431,5 +464,9 @@ int call_replan(Batch *b, Job *job, const Call *call, Reply *reply) {
         job_tell(job, "plan_changed", -1, call->who, changes_of(&p));
         if (json_object_size(p.changed_inputs) > 0)
                 lists_forget(job);
-        return take_over(job, to) < 0 ? error_oom(&reply->error) : 0;
+        later = unmeasured(&p);
+        if (!later || take_over(job, to) < 0)
+                return error_oom(&reply->error);
+        measure_later(job, later);
+        return 0;
 }

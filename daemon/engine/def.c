@@ -90,7 +90,7 @@ static int add_checks(JobDef *def) {
                 return -ENOMEM;
         if (way_back && json_array_append_new(checks, way_back) < 0)
                 return -ENOMEM;
-        def->keeps = way_back;
+        def->saves = json_object_get(json_object_get(way_back, "args"), "saves");
         if (json_array_size(checks) == 0)
                 return 0;
         return add_made(def, strdup(STEP_CHECKS),
@@ -101,7 +101,7 @@ static int add_checks(JobDef *def) {
 }
 
 static int add_release(JobDef *def) {
-        if (!def->keeps)
+        if (!def->saves)
                 return 0;
         return add_made(def, strdup(STEP_RELEASE),
                         json_pack("{s:s, s:s, s:s, s:{}}", "id", STEP_RELEASE, "verb", "release",

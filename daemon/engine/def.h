@@ -49,8 +49,9 @@ typedef struct JobDef {
         unsigned n_steps;
         char *target; /* expanded */
         char *title;  /* expanded */
-        bool keeps;   /* some step keeps something for the way back: "@checks" and "@release" are
-                         there */
+        /* What steps keep for the way back (saves.c), borrowed from "@checks". NULL: nothing, and
+         * then there need be neither "@checks" nor "@release". */
+        const json_t *saves;
 } JobDef;
 
 _must_check_ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr);
@@ -62,8 +63,14 @@ DEFINE_CLEANUP(JobDef *, job_def_unref)
  * stands elsewhere in a plan may number them in another way. Caller owns; NULL: out of memory. */
 json_t *norm_plain(const json_t *norm);
 
-/* saves.c: the check that measures what the plan's steps will keep. 1; 0 when they keep nothing. */
+/* ---- saves.c ---- */
+/* The check that measures what the plan's steps will keep. 1; 0 when they keep nothing. */
 _must_check_ int plan_way_back_check(const Plan *plan, json_t **ret);
+/* What the step will keep; NULL: nothing. Borrowed. */
+const json_t *job_def_save(const JobDef *def, const char *step);
+/* The check that measures it once more, when it has become another since "@checks". Caller owns;
+ * NULL: out of memory. */
+json_t *save_check_again(const json_t *save);
 
 /* The step's index, or -ENOENT. */
 int job_def_find(const JobDef *def, const char *id);

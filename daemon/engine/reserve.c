@@ -27,16 +27,18 @@ static bool is_outside(const StepState *checks) {
 }
 
 void reserve_settle(Turn *t, Job *job) {
-        int checks = job->def->keeps ? job_def_find(job->def, STEP_CHECKS) : -ENOENT;
+        int checks = job->def->saves ? job_def_find(job->def, STEP_CHECKS) : -ENOENT;
         int release = checks >= 0 ? job_def_find(job->def, STEP_RELEASE) : -ENOENT;
         const StepState *s = checks >= 0 ? &job->steps[checks] : NULL;
 
-        if (release < 0 || job->dry_run || !job_state_is_end(job->state) || !s->begun ||
+        bool again = json_object_get(job->facts, "unmeasured");
+
+        if (release < 0 || job->dry_run || !job_state_is_end(job->state) || (!s->begun && !again) ||
             s->in_flight || json_object_get(s->more, "settled"))
                 return;
         job_step_note(job, (unsigned) checks, "settled", json_true());
         turn_effect(t, (Effect){.kind = EFFECT_UNRESERVE, .job = job->id});
-        if (is_outside(s))
+        if (again || is_outside(s))
                 job_step_note(job, (unsigned) release, "pending",
                               json_pack("[{s:s}]", "type", "release"));
 }

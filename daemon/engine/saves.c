@@ -151,6 +151,12 @@ static int walk(Walk *w, const json_t *steps, const json_t *outer_cwd, const jso
         return 0;
 }
 
+static json_t *check_of(json_t *args) {
+        return json_pack("{s:s, s:s, s:s, s:s, s:o}", "check", WAY_BACK_CHECK, "name",
+                         WAY_BACK_CHECK, "override", WAY_BACK_CHECK, "timeout", "10m", "args",
+                         args);
+}
+
 int plan_way_back_check(const Plan *plan, json_t **ret) {
         json_auto_t *none = json_array(), *list = json_array(), *cwd = NULL;
         Walk w = {.plan = plan, .list = list};
@@ -162,8 +168,20 @@ int plan_way_back_check(const Plan *plan, json_t **ret) {
                 return -ENOMEM;
         if (json_array_size(list) == 0)
                 return 0;
-        *ret = json_pack("{s:s, s:s, s:s, s:s, s:{s:O, s:i}}", "check", WAY_BACK_CHECK, "name",
-                         WAY_BACK_CHECK, "override", WAY_BACK_CHECK, "timeout", "10m", "args",
-                         "saves", list, "steps", (int) w.steps);
+        *ret = check_of(json_pack("{s:O, s:i}", "saves", list, "steps", (int) w.steps));
         return *ret ? 1 : -ENOMEM;
+}
+
+json_t *save_check_again(const json_t *save) {
+        return check_of(json_pack("{s:[O], s:b}", "saves", save, "again", 1));
+}
+
+const json_t *job_def_save(const JobDef *def, const char *step) {
+        const json_t *save;
+        size_t i;
+
+        json_array_foreach ((json_t *) def->saves, i, save)
+                if (streq0(args_text(save, "step", NULL), step))
+                        return save;
+        return NULL;
 }

@@ -271,11 +271,34 @@ static int checks_add(Builder *b, unsigned idx, Error *reterr) {
         _cleanup_(surroundings_done) Surroundings s = {.env = json_object()};
         int r = own_add(b, idx, "do", reterr);
 
-        if (r < 0 || b->job->dry_run || !b->job->def->keeps)
+        if (r < 0 || b->job->dry_run || !b->job->def->saves)
                 return r;
         if (!record || !norm || !s.env)
                 return error_oom(reterr);
         return op_add(b, norm, "do", &s, record, reterr);
+}
+
+/* What the step keeps is not what "@checks" has measured: that is done before it, in the same
+ * attempt and from where "@checks" looked. */
+static int measure_add(Builder *b, unsigned idx, Error *reterr) {
+        const json_t *save = job_def_save(b->job->def, b->job->def->steps[idx].id);
+        _cleanup_free_ char *record = step_dir_of(b->turn->state_dir, b->job, idx);
+        json_auto_t *check = NULL, *reserve = NULL;
+        _cleanup_(surroundings_done) Surroundings s = {0};
+        int checks = job_def_find(b->job->def, STEP_CHECKS), r;
+
+        if (!json_object_get(b->job->steps[idx].more, "unmeasured") || !save || checks < 0)
+                return 0;
+        check = json_pack("{s:s, s:s, s:{s:[o]}}", "verb", "check", "id", STEP_CHECKS, "args",
+                          "checks", save_check_again(save));
+        reserve = json_pack("{s:s, s:s, s:{s:b}}", "verb", "reserve", "id", STEP_CHECKS, "args",
+                            "again", 1);
+        if (!record || !check || !reserve)
+                return error_oom(reterr);
+        r = surround_step(b, (unsigned) checks, true, &s, reterr);
+        if (r >= 0)
+                r = op_add(b, check, "do", &s, record, reterr);
+        return r < 0 ? r : op_add(b, reserve, "do", &s, record, reterr);
 }
 
 static int do_add(Builder *b, unsigned idx, Error *reterr) {
@@ -290,8 +313,11 @@ static int do_add(Builder *b, unsigned idx, Error *reterr) {
                 return checks_add(b, idx, reterr);
         if (b->job->dry_run && def->phase == PHASE_MAIN)
                 return written_add(b, idx, json_object_get(def->norm, "dry_run"), reterr);
-        if (def->class != VERB_REVERT)
-                return own_add(b, idx, "do", reterr);
+        if (def->class != VERB_REVERT) {
+                int r = measure_add(b, idx, reterr);
+
+                return r < 0 ? r : own_add(b, idx, "do", reterr);
+        }
         target = reverted_step(b->job, idx, reterr);
         return target < 0 ? target : undo_add(b, (unsigned) target, reterr);
 }

@@ -176,9 +176,10 @@ int estimate_make(Step *s, const json_t *args, json_t **ret, Error *reterr) {
 
         if (!estimate)
                 return error_oom(reterr);
-        r = add_for(&e, step_job_dir(s), SHARE_DAEMON, SHARE_SPARE,
-                    SPARE_BYTES + MIN(steps, SPARE_STEPS_MAX) * SPARE_BYTES_STEP,
-                    steps * SPARE_ENTRIES_STEP, reterr);
+        r = steps == 0 ? 0
+                       : add_for(&e, step_job_dir(s), SHARE_DAEMON, SHARE_SPARE,
+                                 SPARE_BYTES + MIN(steps, SPARE_STEPS_MAX) * SPARE_BYTES_STEP,
+                                 steps * SPARE_ENTRIES_STEP, reterr);
         json_array_foreach (json_object_get(args, "saves"), i, save)
                 if (r >= 0)
                         r = one_save(&e, save, reterr);

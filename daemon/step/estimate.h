@@ -21,7 +21,8 @@
 #define SHARE_DAEMON "@updd"
 #define SHARE_SPARE "spare"
 
-/* `args` are those of the check "way-back": {"saves": […], "steps": N} (daemon/engine/saves.c). */
+/* `args` are those of the check "way-back": {"saves": […], "steps": N} or, of one step alone,
+ * {"saves": […], "again": true} (daemon/engine/saves.c). */
 _must_check_ int estimate_make(Step *s, const json_t *args, json_t **ret, Error *reterr);
 bool estimate_fits(const json_t *estimate);
 /* What people are told of it. Caller frees. */

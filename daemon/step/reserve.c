@@ -55,7 +55,8 @@ static bool is_home(Step *s, const json_t *fs) {
 static int folder_make(Reserve *v, const char *path) {
         int r;
 
-        if (json_array_append_new(v->folders, json_string(path)) < 0)
+        if (!json_has_text(v->folders, path) &&
+            json_array_append_new(v->folders, json_string(path)) < 0)
                 return -ENOMEM;
         r = list_write(v);
         if (r < 0)
@@ -178,19 +179,34 @@ static int filesystem_hold(Reserve *v, const json_t *fs, Error *reterr) {
         return r == -EOPNOTSUPP ? 0 : r;
 }
 
-int reserve_make(Step *s, const json_t *estimate, bool grudging, json_t **ret_outside,
+static void shares_take(Step *s, const json_t *estimate) {
+        json_t *fs, *share;
+        size_t i, k;
+
+        json_array_foreach (json_object_get(estimate, "filesystems"), i, fs)
+                json_array_foreach (json_object_get(fs, "shares"), k, share)
+                        reserve_take(s, args_text(share, "step", ""), args_text(share, "for", ""));
+}
+
+int reserve_make(Step *s, const json_t *estimate, bool grudging, bool again, json_t **ret_outside,
                  Error *reterr) {
-        json_auto_t *folders = json_array(), *outside = json_array();
+        json_auto_t *known = again ? list_read(s) : NULL, *outside = json_array();
+        json_auto_t *folders = known ? TAKE(known) : json_array();
         Reserve v = {.step = s, .folders = folders, .outside = outside, .grudging = grudging};
         json_t *fs;
         size_t i;
-        int r = folders && outside ? reserve_drop(s, reterr) : error_oom(reterr);
+        int r = folders && outside ? 0 : error_oom(reterr);
 
+        if (r >= 0 && !again)
+                r = reserve_drop(s, reterr);
         json_array_foreach (json_object_get(estimate, "filesystems"), i, fs)
                 if (r >= 0)
                         r = filesystem_hold(&v, fs, reterr);
         if (r < 0) {
-                (void) !reserve_drop(s, NULL);
+                if (again)
+                        shares_take(s, estimate);
+                else
+                        (void) !reserve_drop(s, NULL);
                 return r;
         }
         *ret_outside = TAKE(outside);

@@ -13,9 +13,10 @@
 #include "daemon/step/step.h"
 
 /* Reserves all that the estimate names; `*ret_outside` is an array of the folders outside of the
- * job's. With `grudging` what does not fit is left out. On failure nothing stays reserved. */
-_must_check_ int reserve_make(Step *s, const json_t *estimate, bool grudging, json_t **ret_outside,
-                              Error *reterr);
+ * job's. With `grudging` what does not fit is left out. On failure nothing stays reserved. With
+ * `again` it comes to what is reserved for other steps, and those keep theirs whatever happens. */
+_must_check_ int reserve_make(Step *s, const json_t *estimate, bool grudging, bool again,
+                              json_t **ret_outside, Error *reterr);
 /* Takes a share out. What is not reserved, or taken already, is nothing. */
 void reserve_take(Step *s, const char *step, const char *purpose);
 /* Gives back all that is left. */

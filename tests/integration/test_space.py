@@ -298,6 +298,74 @@ def test_whatever_the_end_nothing_stays_reserved(updd, tiny, small, end):
     updd.invariants(job)
 
 
+# ---- a plan that is changed ----------------------------------------------------------------------
+
+
+def changed(updd, tiny, plan, steps):
+    """The job, held at its first step, goes on with other steps behind it."""
+    job = updd.begin(plan)
+    wait = updd.wait_open(job, "retry-or-skip")
+    (tiny.folder / "ready").touch()
+    updd.post(job, "retry", wait=wait["id"], document=json.dumps({**plan, "steps": steps}))
+    return job
+
+
+FIRST = {"id": "a", "run": ["test", "-e", "ready"], "undo": "none"}
+
+
+def test_a_step_that_a_retry_adds_is_refused_before_it_begins_when_it_does_not_fit(
+        updd, tiny, small):
+    to = small("backups", 8)
+    database(tiny.folder / "a.db", 12)
+    plan = tiny.plan(FIRST, tiny.act("b"), databases={"a": {"url": "sqlite:a.db"}},
+                     on_failure={"a": "hold", "b": "full", "default": "full"})
+    save = {"id": "save", "backup": {"db": "a", "to": str(to)}}
+    job = changed(updd, tiny, plan, [FIRST, tiny.act("b"), save, tiny.act("c")])
+    updd.wait_for(job, "rolled_back")
+    failure = updd.job(job)["failure"]
+    assert failure["step"] == "save" and "12.9M needed, 8.0M free" in failure["message"], failure
+    assert "override" not in failure["hint"] and list(to.iterdir()) == []
+    assert tiny.done() == ["do-b", "undo-b"]
+    updd.invariants(job)
+
+
+@pytest.mark.parametrize("end", ["succeeded", "rolled_back"])
+def test_what_a_changed_step_keeps_is_held_from_then_on_and_given_back(updd, tiny, small, end):
+    data, other, to = small("data", 32), small("other", 64), small("backups", 16)
+    file_of(data / "big", 2)
+    file_of(other / "big", 20)
+    last = tiny.act("z") if end == "succeeded" else tiny.fail("z")
+    write = {"id": "w", "write": {"to": str(data / "big"), "text": "new"}}
+    plan = tiny.plan(FIRST, write, tiny.gate(), last,
+                     on_failure={"a": "hold", "w": "full", "default": "full"})
+    elsewhere = {"id": "w", "write": {"to": str(other / "big"), "text": "new"}}
+    job = changed(updd, tiny, plan, [FIRST, elsewhere, tiny.gate(), last])
+    wait = updd.wait_open(job, "gate")
+    held = [p for p in other.rglob(".updd-reserve-*/w.back")]
+    assert [p.stat().st_size for p in held] == [pytest.approx(20 * MIB, rel=0.1)]
+    assert not list(data.rglob(".updd-reserve-*/w.*")), "held for what does not happen any more"
+    fill(other)
+    updd.post(job, "confirm", wait=wait["id"])
+    updd.wait_for(job, end)
+    assert (other / "big").stat().st_size == (3 if end == "succeeded" else 20 * MIB)
+    nothing_left(updd, data, other, to)
+    updd.invariants(job)
+
+
+def test_a_plan_that_kept_nothing_gives_back_what_a_retry_made_it_reserve(updd, tiny, small):
+    data = small("data", 32)
+    file_of(data / "big", 2)
+    plan = tiny.plan(FIRST, tiny.gate(), on_failure={"a": "hold", "default": "full"})
+    write = {"id": "w", "write": {"to": str(data / "big"), "text": "new"}}
+    job = changed(updd, tiny, plan, [FIRST, write, tiny.gate()])
+    wait = updd.wait_open(job, "gate")
+    assert left_over(updd, data)
+    updd.post(job, "confirm", wait=wait["id"])
+    updd.wait_for(job, "succeeded")
+    nothing_left(updd, data)
+    updd.invariants(job)
+
+
 # ---- crashes ------------------------------------------------------------------------------------
 
 
