@@ -116,9 +116,10 @@ static int fetch_to(Step *s, const json_t *args, const char *path, Error *reterr
         return r < 0 ? r : place_file(s, args, path, &content, 0644, reterr);
 }
 
-/* The topmost folder of `name` that is missing below `into`, or `name` itself. */
+/* The topmost folder of `name` that is missing below `into`, or `name` itself. A name that is
+ * absolute counts from there too; it will not be unpacked. */
 static char *topmost_new(const char *into, const char *name) {
-        _cleanup_free_ char *path = path_join(into, name);
+        _cleanup_free_ char *path = strf("%s/%s", into, name);
         struct stat st;
 
         for (char *p = path ? path + strlen(into) + 1 : NULL; p && *p; p++) {
