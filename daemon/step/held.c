@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-#define HELD_MAX 65536
+#define HELD_MAX (1024 * 1024)
 
 static int held_path(Step *s, const char *kind, const char *name, bool make, char **ret,
                      Error *reterr) {

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Services that are systemd units: stopping and starting them, and the way back to exactly what was.
- *   entry of a stop:  "unit", "ran", "state": ActiveState, "enabled": UnitFileState, "links": what
- *                     enabled it, "also": units that run and go down with it
- *   entry of a start: the same, and "held": this job's stop had disabled it
- * An entry of an earlier version has no "links" and no "also".
+ *   entry of a stop:  "unit": its own name, "ran", "state": ActiveState, "enabled": UnitFileState,
+ *                     "links": what enabled it, "also": units that run and go down with it,
+ *                     "triggers": [the same of its sockets, timers and paths]
+ *   entry of a start: the same; "held": this job's stop had disabled it, "also" and "triggers" are
+ *                     that stop's
+ * An entry of an earlier version has no "links", no "also" and no "triggers".
  */
 #include "daemon/step/services_unit.h"
 #include "api/text.h"
 
+#define LOOK_MS 200
+
 static int unit_look(Step *s, Service *v, ServiceLook *ret, Error *reterr) {
+        _cleanup_free_ char *unit = NULL;
         json_auto_t *p = NULL;
-        int r = unit_show(s, v, unit_of(v), &p, reterr);
+        int r = unit_find(s, v, &unit, &p, reterr);
 
         if (r < 0)
                 return r;
-        return unit_judge(p, unit_of(v), ret) < 0 ? error_oom(reterr) : 0;
+        return unit_judge(p, unit, ret) < 0 ? error_oom(reterr) : 0;
 }
 
 /* ---- what there is ---- */
@@ -27,212 +32,298 @@ static int no_unit(const Service *v, Error *reterr) {
         return -ENOENT;
 }
 
-static int put_record(const Service *v, const json_t *p, json_t *entry) {
-        if (json_put(entry, "unit", json_string(unit_of(v))) < 0 ||
-            json_put(entry, "ran", json_boolean(unit_runs(p))) < 0 ||
-            json_put(entry, "state", json_string(args_text(p, "ActiveState", ""))) < 0)
-                return -ENOMEM;
-        return unit_file_record(p, entry);
+/* What is on its way down is let come down first: what it is then is what it was. */
+static int find_settled(Step *s, Service *v, char **ret_unit, json_t **ret, Error *reterr) {
+        for (bool told = false;;) {
+                _cleanup_free_ char *unit = NULL;
+                json_auto_t *p = NULL;
+                int r = unit_find(s, v, &unit, &p, reterr);
+
+                if (r < 0)
+                        return r;
+                if (!streq(args_text(p, "ActiveState", ""), "deactivating")) {
+                        *ret_unit = TAKE(unit);
+                        *ret = TAKE(p);
+                        return 0;
+                }
+                if (!told)
+                        step_log(s, "%s is on its way down already", unit);
+                told = true;
+                if (step_sleep(s, LOOK_MS) < 0)
+                        return error_set(reterr, ECANCELED, "stopped", "Stopped");
+        }
 }
 
-static int unit_record(Step *s, Service *v, json_t *entry, Error *reterr) {
-        json_auto_t *p = NULL;
-        json_t *also = NULL;
-        int r = unit_show(s, v, unit_of(v), &p, reterr);
+static int put_around(Step *s, Service *v, const json_t *p, json_t *entry, Error *reterr) {
+        json_t *triggers = NULL, *also = NULL;
+        int r = unit_triggers_list(s, v, p, &triggers, reterr);
 
         if (r < 0)
                 return r;
-        if (streq(args_text(p, "LoadState", ""), "not-found"))
-                return no_unit(v, reterr);
-        if (unit_runs(p)) {
-                r = unit_also_list(s, v, p, &also, reterr);
-                if (r < 0)
-                        return r;
-        }
-        if (put_record(v, p, entry) < 0 || (also && json_put(entry, "also", also) < 0))
+        if (json_put(entry, "triggers", triggers) < 0)
                 return error_oom(reterr);
-        return 0;
+        r = unit_also_list(s, v, p, triggers, &also, reterr);
+        if (r < 0)
+                return r;
+        return json_put(entry, "also", also) < 0 ? error_oom(reterr) : 0;
+}
+
+static int unit_record(Step *s, Service *v, json_t *entry, Error *reterr) {
+        _cleanup_free_ char *unit = NULL;
+        json_auto_t *p = NULL;
+        int r = find_settled(s, v, &unit, &p, reterr);
+
+        if (r < 0)
+                return r;
+        if (!unit_is_known(p))
+                return no_unit(v, reterr);
+        r = unit_file_record(p, unit, entry, reterr);
+        return r < 0 ? r : put_around(s, v, p, entry, reterr);
+}
+
+/* The unit of an entry. An earlier version wrote it as the plan did. */
+static int entry_unit(const Service *v, const json_t *entry, char **ret, Error *reterr) {
+        *ret = unit_full_name(args_text(entry, "unit", unit_of(v)));
+        return *ret ? 0 : error_oom(reterr);
 }
 
 /* ---- stop and its undo ---- */
 
-static int not_stopped(const char *unit, const char *result, const ServiceLook *look,
-                       Error *reterr) {
-        return error_set(reterr, EBUSY, "still-running",
-                         "%s has not stopped: %s (systemd's job for it: %s)", unit,
-                         look->why ? look->why : "it is active", *result ? result : "ended");
-}
-
-/* A connection to its socket, a timer or a path would start it again. */
-static void tell_triggers(Step *s, Service *v, const json_t *p, const char *unit) {
-        json_t *name;
-        size_t i;
-
-        json_array_foreach (json_object_get(p, "TriggeredBy"), i, name) {
-                json_auto_t *q = NULL;
-
-                if (unit_show(s, v, json_string_value(name), &q, NULL) >= 0 && unit_is_active(q))
-                        step_log(s, "%s may be started by %s, which is active", unit,
-                                 json_string_value(name));
-        }
-}
-
-static int stop_and_look(Step *s, Service *v, const char *unit, Error *reterr) {
-        _cleanup_look_ ServiceLook look = {0};
-        _cleanup_free_ char *result = NULL;
+/* That it cannot be found does not say that nothing of it runs. */
+static int refuse_lost(Step *s, Service *v, const char *unit, const json_t *entry, Error *reterr) {
         json_auto_t *p = NULL;
-        int r = unit_job(s, v, "StopUnit", unit, INT64_MAX, &result, reterr);
+        int r = unit_show(s, v, unit, &p, reterr);
 
-        if (r >= 0)
-                r = unit_show(s, v, unit, &p, reterr);
-        if (r < 0)
+        if (r < 0 || unit_is_known(p) || unit_runs(p) ||
+            !json_is_true(json_object_get(entry, "ran")))
                 return r;
-        if (unit_judge(p, unit, &look) < 0)
-                return error_oom(reterr);
-        if (look.runs)
-                return not_stopped(unit, result, &look, reterr);
-        tell_triggers(s, v, p, unit);
-        return 0;
+        (void) error_set(reterr, ENOENT, "no-unit",
+                         "%s ran when this step began, and systemd does not know it any more",
+                         unit);
+        error_hint(reterr, "Whether it still runs cannot be told: see what became of its file");
+        return -ENOENT;
 }
 
 /* Disabled first: a unit that is disabled while it runs stays down should the power fail now. */
-static int unit_stop(Step *s, Service *v, const json_t *entry, Error *reterr) {
-        const char *unit = args_text(entry, "unit", unit_of(v));
+static int bring_down(Step *s, Service *v, const char *unit, const json_t *entry, Error *reterr) {
         const json_t *also = json_object_get(entry, "also");
-        json_auto_t *p = NULL;
         json_t *name;
         size_t i;
         int r;
 
         json_array_foreach ((json_t *) also, i, name)
                 step_log(s, "%s goes down with %s", json_string_value(name), unit);
-        r = unit_file_hold(s, v, unit, also, reterr);
+        r = unit_file_hold(s, v, unit, entry, reterr);
         if (r >= 0)
-                r = unit_show(s, v, unit, &p, reterr);
-        if (r < 0 || (!unit_runs(p) && !unit_is_asked(p)))
-                return r;
-        return stop_and_look(s, v, unit, reterr);
+                r = unit_triggers_stop(s, v, json_object_get(entry, "triggers"), reterr);
+        if (r >= 0)
+                r = unit_job_stop(s, v, unit, reterr);
+        return r < 0 ? r : unit_also_stop(s, v, also, reterr);
 }
 
-static int unit_restore(Step *s, Service *v, const json_t *entry, Error *reterr) {
-        _cleanup_free_ char *result = NULL;
-        int r = unit_file_restore(s, v, entry, reterr);
+static int unit_stop(Step *s, Service *v, const json_t *entry, Error *reterr) {
+        _cleanup_free_ char *unit = NULL;
+        int r = entry_unit(v, entry, &unit, reterr);
 
-        if (r >= 0 && json_is_true(json_object_get(entry, "ran"))) {
-                r = unit_job_start(s, v, args_text(entry, "unit", ""), &result, reterr);
-                if (r >= 0)
-                        r = unit_also_start(s, v, json_object_get(entry, "also"), reterr);
-        }
-        return r < 0 ? r : unit_file_remask(s, v, entry, reterr);
+        if (r >= 0)
+                r = refuse_lost(s, v, unit, entry, reterr);
+        if (r >= 0)
+                r = unit_note_alias(s, v, unit, reterr);
+        return r < 0 ? r : bring_down(s, v, unit, entry, reterr);
+}
+
+static int bring_back(Step *s, Service *v, const json_t *entry, Error *reterr) {
+        _cleanup_free_ char *unit = NULL, *result = NULL;
+        int r = entry_unit(v, entry, &unit, reterr);
+
+        if (r >= 0)
+                r = unit_file_restore(s, v, entry, reterr);
+        if (r >= 0)
+                r = unit_triggers_restore(s, v, json_object_get(entry, "triggers"), true, reterr);
+        if (r < 0 || !json_is_true(json_object_get(entry, "ran")))
+                return r;
+        r = unit_job_start(s, v, unit, &result, reterr);
+        return r < 0 ? r : unit_also_start(s, v, json_object_get(entry, "also"), reterr);
+}
+
+/* Whatever comes of the start: a mask that was lifted for it is put back. */
+static int unit_restore(Step *s, Service *v, const json_t *entry, Error *reterr) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int r = bring_back(s, v, entry, reterr), q = unit_file_remask(s, v, entry, &error);
+
+        if (r < 0 || q >= 0)
+                return r;
+        error_move(reterr, &error);
+        return q;
 }
 
 static int unit_restored(Step *s, Service *v, const json_t *entry, ServiceLook *ret,
                          Error *reterr) {
         const char *state = args_text(entry, "state", "");
-        int r = unit_look(s, v, ret, reterr);
+        _cleanup_free_ char *unit = NULL;
+        json_auto_t *p = NULL;
+        int r = entry_unit(v, entry, &unit, reterr);
 
-        /* It was on its way up, or down, when it was stopped: more than that it cannot be asked. */
-        if (r >= 0 && !streq(state, "active") && !streq(state, "reloading") && ret->runs)
+        if (r >= 0)
+                r = unit_show(s, v, unit, &p, reterr);
+        if (r < 0)
+                return r;
+        if (unit_judge(p, unit, ret) < 0)
+                return error_oom(reterr);
+        /* It was on its way up when it was stopped: more than that it cannot be asked. */
+        if (!streq(state, "active") && !streq(state, "reloading") && unit_is_back(p))
                 ret->state = SERVICE_UP;
-        return r;
+        if (ret->state != SERVICE_UP)
+                return 0;
+        return unit_also_look(s, v, json_object_get(entry, "also"), ret, reterr);
 }
 
 /* ---- start and its undo ---- */
 
-static int unit_prepare(Step *s, Service *v, json_t *entry, Error *reterr) {
-        int held = unit_file_is_held(s, unit_of(v), reterr);
-        json_auto_t *p = NULL;
-        int r;
+/* What went down with it, from the note of this job's stop: giving back forgets that, and a start
+ * that fails, or is killed, is to find it again. */
+static int put_held(const json_t *note, json_t *entry, Error *reterr) {
+        static const char *const keys[] = {"also", "triggers"};
 
-        if (held < 0)
-                return held;
-        r = unit_show(s, v, unit_of(v), &p, reterr);
+        if (!note)
+                return 0;
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                json_t *value = json_object_get(note, keys[i]);
+
+                if (value && json_put(entry, keys[i], json_incref(value)) < 0)
+                        return error_oom(reterr);
+        }
+        return json_put(entry, "held", json_true()) < 0 ? error_oom(reterr) : 0;
+}
+
+static int unit_prepare(Step *s, Service *v, json_t *entry, Error *reterr) {
+        _cleanup_free_ char *unit = NULL;
+        json_auto_t *p = NULL, *note = NULL;
+        int r = unit_find(s, v, &unit, &p, reterr);
+
+        if (r >= 0)
+                r = unit_file_note(s, unit, &note, reterr);
         if (r < 0)
                 return r;
         /* One that was linked from elsewhere is known again once it is given back. */
-        if (!held && streq(args_text(p, "LoadState", ""), "not-found"))
+        if (!note && !unit_is_known(p))
                 return no_unit(v, reterr);
-        if (put_record(v, p, entry) < 0 || (held && json_put(entry, "held", json_true()) < 0))
-                return error_oom(reterr);
-        return 0;
+        r = unit_file_record(p, unit, entry, reterr);
+        return r < 0 ? r : put_held(note, entry, reterr);
 }
 
-/* systemd gave up; unless it tries once more by itself, that is the end of it. */
-static int start_failed(Step *s, Service *v, const char *result, Error *reterr) {
+static int not_up(const Service *v, const char *unit, const char *why, const char *result,
+                  const json_t *p, Error *reterr) {
+        (void) error_set(reterr, EREMOTEIO, "unhealthy",
+                         "%s is not up: %s (systemd's job for %s: %s)", v->name,
+                         why ? why : "it does not run", unit, result);
+        error_detail(reterr, "service", json_string(v->name));
+        error_detail(reterr, "unit", json_string(unit));
+        error_detail(reterr, "result", json_string(args_text(p, "Result", result)));
+        return -EREMOTEIO;
+}
+
+/* When systemd gave up, that is the end of it, unless it tries once more by itself. */
+static int refuse_failed(Step *s, Service *v, const char *unit, const char *result, Error *reterr) {
         _cleanup_look_ ServiceLook look = {0};
         _cleanup_free_ char *culprit = NULL;
         json_auto_t *p = NULL;
-        int r = unit_show(s, v, unit_of(v), &p, reterr);
+        int r;
 
+        if (!result || !*result || streq(result, "done"))
+                return 0;
+        r = unit_show(s, v, unit, &p, reterr);
         if (r < 0)
                 return r;
-        if (unit_judge(p, unit_of(v), &look) < 0)
+        if (unit_judge(p, unit, &look) < 0)
                 return error_oom(reterr);
         if (look.state == SERVICE_UP || look.state == SERVICE_COMING)
                 return 0;
         if (streq(result, "dependency"))
                 culprit = unit_also_culprit(s, v, p);
-        (void) error_set(reterr, EREMOTEIO, "unhealthy",
-                         "%s is not up: %s (systemd's job for %s: %s)", v->name,
-                         culprit    ? culprit
-                         : look.why ? look.why
-                                    : "it does not run",
-                         unit_of(v), result);
-        error_detail(reterr, "service", json_string(v->name));
-        error_detail(reterr, "unit", json_string(unit_of(v)));
-        error_detail(reterr, "result", json_string(args_text(p, "Result", result)));
-        return -EREMOTEIO;
+        return not_up(v, unit, culprit ? culprit : look.why, result, p, reterr);
 }
 
-/* Also after this job's own mask was taken away: then it is somebody else's. */
-static int refuse_masked(Step *s, Service *v, Error *reterr) {
+/* Also after what this job did was taken away: then it is somebody else's. */
+static int refuse_masked(Step *s, Service *v, const char *unit, Error *reterr) {
         json_auto_t *p = NULL;
-        int r = unit_show(s, v, unit_of(v), &p, reterr);
+        int r = unit_show(s, v, unit, &p, reterr);
 
         if (r < 0 || unit_is_active(p) || !streq(args_text(p, "LoadState", ""), "masked"))
                 return r;
         (void) error_set(reterr, EPERM, "unit-masked",
-                         "%s is masked (service %s): it cannot be started", unit_of(v), v->name);
-        error_hint(reterr, "If it may be started: systemctl unmask %s, then updctl retry",
-                   unit_of(v));
+                         "%s is masked (service %s): it cannot be started", unit, v->name);
+        error_hint(reterr, "If it may be started: systemctl unmask %s, then updctl retry", unit);
         return -EPERM;
 }
 
+/* The step's entry for this service, or NULL. Borrowed. */
+static const json_t *find_started(Step *s, const Service *v) {
+        const json_t *entries, *entry;
+        size_t i;
+
+        if (step_undo_entries(s, &entries, NULL) < 0)
+                return NULL;
+        json_array_foreach ((json_t *) entries, i, entry)
+                if (streq0(args_text(entry, "started", NULL), v->name))
+                        return entry;
+        return NULL;
+}
+
 static int unit_start(Step *s, Service *v, Error *reterr) {
-        json_auto_t *note = NULL;
-        _cleanup_free_ char *result = NULL;
-        int r = unit_file_give_back(s, v, unit_of(v), &note, reterr);
+        const json_t *entry = find_started(s, v);
+        _cleanup_free_ char *unit = NULL, *result = NULL;
+        int r = entry_unit(v, entry, &unit, reterr);
 
         if (r >= 0)
-                r = refuse_masked(s, v, reterr);
+                r = unit_file_give_back(s, v, unit, reterr);
         if (r >= 0)
-                r = unit_job_start(s, v, unit_of(v), &result, reterr);
-        if (r >= 0 && result && *result && !streq(result, "done"))
-                return start_failed(s, v, result, reterr);
-        return r < 0 ? r : unit_also_start(s, v, json_object_get(note, "also"), reterr);
+                r = refuse_masked(s, v, unit, reterr);
+        if (r >= 0)
+                r = unit_triggers_restore(s, v, json_object_get(entry, "triggers"), false, reterr);
+        if (r >= 0)
+                r = unit_job_start(s, v, unit, &result, reterr);
+        if (r >= 0)
+                r = refuse_failed(s, v, unit, result, reterr);
+        return r < 0 ? r : unit_also_start(s, v, json_object_get(entry, "also"), reterr);
 }
 
 /* What went down with it is up again, or is not wanted by whoever started it. */
 static int unit_adopt(Step *s, Service *v, Error *reterr) {
-        json_auto_t *note = NULL;
+        _cleanup_error_ Error error = ERROR_INIT;
+        _cleanup_free_ char *unit = NULL;
+        json_auto_t *p = NULL, *note = NULL;
+        int r = unit_find(s, v, &unit, &p, reterr);
 
-        return unit_file_give_back(s, v, unit_of(v), &note, reterr);
+        if (r >= 0)
+                r = unit_file_note(s, unit, &note, reterr);
+        if (r < 0 || !note)
+                return r;
+        r = unit_triggers_restore(s, v, json_object_get(note, "triggers"), false, &error);
+        if (r == -EREMOTEIO) /* a socket, by now, is refused */
+                step_log(s, "%s", error.message);
+        else if (r < 0) {
+                error_move(reterr, &error);
+                return r;
+        }
+        return unit_file_give_back(s, v, unit, reterr);
 }
 
 /* What did not run before, and had not failed, neither runs nor has failed. */
 static int unit_unstart(Step *s, Service *v, const json_t *entry, Error *reterr) {
-        const char *unit = args_text(entry, "unit", "");
-        json_auto_t *p = NULL;
-        int r = 0;
+        bool held = json_object_get(entry, "held") != NULL;
+        _cleanup_free_ char *unit = NULL;
+        int r = entry_unit(v, entry, &unit, reterr);
 
-        if (json_object_get(entry, "held"))
-                r = unit_file_hold(s, v, unit, NULL, reterr);
-        if (r >= 0)
-                r = unit_show(s, v, unit, &p, reterr);
+        if (r >= 0 && held)
+                r = unit_file_hold(s, v, unit, entry, reterr);
+        if (r >= 0 && held)
+                r = unit_triggers_stop(s, v, json_object_get(entry, "triggers"), reterr);
         if (r < 0 || json_is_true(json_object_get(entry, "ran")))
                 return r;
-        if (unit_runs(p) || unit_is_asked(p))
-                r = stop_and_look(s, v, unit, reterr);
+        r = unit_job_stop(s, v, unit, reterr);
+        if (r >= 0 && held)
+                r = unit_also_stop(s, v, json_object_get(entry, "also"), reterr);
         if (r < 0 || streq(args_text(entry, "state", ""), "failed"))
                 return r;
         return unit_reset_failed(s, v, unit, reterr);

@@ -2,8 +2,6 @@
 /* The units around a unit: what systemd stops with it, and what it needs. See services_unit.h. */
 #include "daemon/step/services_unit.h"
 
-#define ALSO_MAX 64
-
 static int add_also(Step *s, Service *v, json_t *also, const char *unit, Error *reterr) {
         json_auto_t *p = NULL;
         int r;
@@ -27,8 +25,7 @@ static int add_dependents(Step *s, Service *v, json_t *also, const json_t *p, Er
                         int r = 0;
 
                         /* Targets are milestones, and come back with what they want. */
-                        if (!endswith(json_string_value(name), ".target") &&
-                            json_array_size(also) < ALSO_MAX)
+                        if (!endswith(json_string_value(name), ".target"))
                                 r = add_also(s, v, also, json_string_value(name), reterr);
                         if (r < 0)
                                 return r;
@@ -37,19 +34,58 @@ static int add_dependents(Step *s, Service *v, json_t *also, const json_t *p, Er
         return 0;
 }
 
-int unit_also_list(Step *s, Service *v, const json_t *p, json_t **ret, Error *reterr) {
+static int add_all_dependents(Step *s, Service *v, json_t *also, const json_t *triggers,
+                              Error *reterr) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < json_array_size(triggers) + json_array_size(also); i++) {
+                size_t n = json_array_size(triggers);
+                const char *unit = i < n ? args_text(json_array_get(triggers, i), "unit", "")
+                                         : json_string_value(json_array_get(also, i - n));
+                json_auto_t *p = NULL;
+
+                r = unit_show(s, v, unit, &p, reterr);
+                if (r >= 0)
+                        r = add_dependents(s, v, also, p, reterr);
+        }
+        return r;
+}
+
+int unit_also_list(Step *s, Service *v, const json_t *p, const json_t *triggers, json_t **ret,
+                   Error *reterr) {
         json_auto_t *also = json_array();
         int r = also ? add_dependents(s, v, also, p, reterr) : error_oom(reterr);
 
-        for (size_t i = 0; r >= 0 && i < json_array_size(also); i++) {
-                json_auto_t *q = NULL;
-
-                r = unit_show(s, v, json_string_value(json_array_get(also, i)), &q, reterr);
-                if (r >= 0)
-                        r = add_dependents(s, v, also, q, reterr);
-        }
         if (r >= 0)
-                *ret = TAKE(also);
+                r = add_all_dependents(s, v, also, triggers, reterr);
+        if (r < 0)
+                return r;
+        for (size_t i = json_array_size(also); i-- > 0;)
+                if (streq(json_string_value(json_array_get(also, i)), args_text(p, "Id", "")))
+                        (void) json_array_remove(also, i);
+        *ret = TAKE(also);
+        return 0;
+}
+
+int unit_also_stop(Step *s, Service *v, const json_t *also, Error *reterr) {
+        json_t *name;
+        size_t i;
+        int r = 0;
+
+        json_array_foreach ((json_t *) also, i, name) {
+                r = unit_job_stop(s, v, json_string_value(name), reterr);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+static int start_one(Step *s, Service *v, const char *unit, Error *reterr) {
+        _cleanup_free_ char *result = NULL;
+        int r = unit_job_start(s, v, unit, &result, reterr);
+
+        if (r >= 0 && result && *result && !streq(result, "done"))
+                step_log(s, "%s, which went down with it, did not start: %s", unit, result);
         return r;
 }
 
@@ -58,18 +94,51 @@ int unit_also_start(Step *s, Service *v, const json_t *also, Error *reterr) {
         size_t i;
 
         json_array_foreach ((json_t *) also, i, name) {
-                _cleanup_free_ char *result = NULL;
                 int r = unit_file_is_held(s, json_string_value(name), reterr);
 
-                if (r > 0) /* it waits for a start of its own */
-                        continue;
-                if (r >= 0)
-                        r = unit_job_start(s, v, json_string_value(name), &result, reterr);
+                if (r == 0) /* a held one waits for a start of its own */
+                        r = start_one(s, v, json_string_value(name), reterr);
                 if (r < 0)
                         return r;
-                if (result && *result && !streq(result, "done"))
-                        step_log(s, "%s, which went down with it, did not start: %s",
-                                 json_string_value(name), result);
+        }
+        return 0;
+}
+
+/* 1: it is, or this job holds it down. */
+static int is_back(Step *s, Service *v, const char *unit, ServiceLook *ret, Error *reterr) {
+        json_auto_t *p = NULL;
+        int r = unit_file_is_held(s, unit, reterr);
+
+        if (r == 0)
+                r = unit_show(s, v, unit, &p, reterr);
+        if (r < 0 || !p)
+                return r;
+        if (unit_is_back(p))
+                return 1;
+        return unit_judge(p, unit, ret) < 0 ? error_oom(reterr) : 0;
+}
+
+int unit_also_look(Step *s, Service *v, const json_t *also, ServiceLook *look, Error *reterr) {
+        json_t *name;
+        size_t i;
+
+        json_array_foreach ((json_t *) also, i, name) {
+                _cleanup_look_ ServiceLook found = {0};
+                char *why;
+                int r = is_back(s, v, json_string_value(name), &found, reterr);
+
+                if (r > 0)
+                        continue;
+                if (r < 0)
+                        return r;
+                why = strf("%s, which went down with it, is not up: %s", json_string_value(name),
+                           found.why ? found.why : "it does not run");
+                if (!why)
+                        return error_oom(reterr);
+                look->state = found.state;
+                free(look->why);
+                look->why = why;
+                return 0;
         }
         return 0;
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What starts a unit when the machine boots, taken away and given back exactly. The links that
- * enable it are recorded one by one: enabling anew would make those that its file names now, and
- * lose those that were made by hand. A unit that would be started all the same (generated, or part
- * of a target by its distribution) is masked. What systemd changed is on the disk before the step
- * goes on.
- *   note (held.h, kind "unit"): {"enabled": UnitFileState, "links": [[path, target]], "also": …}, or
- *   UnitFileState alone, as noted by an earlier version
+ * What starts a unit when the machine boots, or when something else asks for it, taken away and given
+ * back exactly. The links that enable it are recorded one by one and removed as they are recorded:
+ * systemd's own disabling would take along the file of a unit that is linked from elsewhere, which
+ * says how it is stopped, and what `Also=` names; its enabling would make the links that the file
+ * names now. What is left to start it (a generator's or a distribution's link, another unit, D-Bus)
+ * is kept out by a drop-in (services_unit_guard.c). All of it is on the disk before the step goes on.
+ *   note (held.h, kind "unit"): a record (see unit_file_record), with "also" and "triggers" of what
+ *   went down with it; or UnitFileState alone, as noted by an earlier version
  */
-#include "daemon/step/files.h"
 #include "daemon/step/held.h"
 #include "daemon/step/services_unit.h"
 #include "daemon/step/services_unit_links.h"
@@ -19,7 +19,6 @@ static bool is_masked(const char *state) {
         return startswith(state, "masked");
 }
 
-/* What disabling would take away. Static, generated or masked units have nothing. */
 static bool is_enabled(const char *state) {
         return streq(state, "enabled") || streq(state, "enabled-runtime");
 }
@@ -32,22 +31,40 @@ static const char *file_state(const json_t *p) {
         return args_text(p, "UnitFileState", "");
 }
 
-/* ---- the job's note ---- */
+int unit_file_record(const json_t *p, const char *unit, json_t *entry, Error *reterr) {
+        json_t *links = NULL;
+        int r = unit_links_list(p, &links, reterr);
 
-static int note_put(Step *s, const char *unit, json_t *note, Error *reterr) {
-        _cleanup_free_ char *name = unit_full_name(unit);
-
-        if (name)
-                return held_note(s, HELD, name, note, reterr);
-        json_decref(note);
-        return error_oom(reterr);
+        if (r < 0)
+                return r;
+        if (json_put(entry, "links", links) < 0 || json_put(entry, "unit", json_string(unit)) < 0 ||
+            json_put(entry, "ran", json_boolean(unit_runs(p))) < 0 ||
+            json_put(entry, "state", json_string(args_text(p, "ActiveState", ""))) < 0 ||
+            json_put(entry, "enabled", json_string(file_state(p))) < 0)
+                return error_oom(reterr);
+        return 0;
 }
 
-/* NULL in *ret: there is none. An earlier version noted the state alone. */
-static int note_get(Step *s, const char *unit, json_t **ret, Error *reterr) {
-        _cleanup_free_ char *name = unit_full_name(unit);
+/* ---- the job's note ---- */
+
+static int note_put(Step *s, const char *unit, const json_t *p, const json_t *more, Error *reterr) {
+        static const char *const keys[] = {"also", "triggers"};
+        json_auto_t *note = json_object();
+        int r = note ? unit_file_record(p, unit, note, reterr) : error_oom(reterr);
+
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(keys); i++) {
+                json_t *value = json_object_get(more, keys[i]);
+
+                if (value && json_put(note, keys[i], json_incref(value)) < 0)
+                        r = error_oom(reterr);
+        }
+        return r < 0 ? r : held_note(s, HELD, unit, TAKE(note), reterr);
+}
+
+/* An earlier version noted the state alone. */
+int unit_file_note(Step *s, const char *unit, json_t **ret, Error *reterr) {
         json_auto_t *held = NULL;
-        int r = name ? held_read(s, HELD, name, &held, reterr) : error_oom(reterr);
+        int r = held_read(s, HELD, unit, &held, reterr);
 
         if (r < 0)
                 return r;
@@ -55,194 +72,171 @@ static int note_get(Step *s, const char *unit, json_t **ret, Error *reterr) {
         return held && !*ret ? error_oom(reterr) : 0;
 }
 
-static int note_drop(Step *s, const char *unit, Error *reterr) {
-        _cleanup_free_ char *name = unit_full_name(unit);
+int unit_file_is_held(Step *s, const char *unit, Error *reterr) {
+        json_auto_t *note = NULL;
+        int r = unit_file_note(s, unit, &note, reterr);
 
-        return name ? held_drop(s, HELD, name, reterr) : error_oom(reterr);
-}
-
-/* ---- systemd's verbs for unit files ---- */
-
-static int change(Step *s, Service *v, const char *method, const char *unit, bool runtime,
-                  Error *reterr) {
-        bool forced = streq(method, "EnableUnitFiles") || streq(method, "MaskUnitFiles");
-        _cleanup_free_ char *name = unit_full_name(unit);
-        int r;
-
-        if (!name)
-                return error_oom(reterr);
-        step_log(s, "systemd: %s %s%s", method, name, runtime ? " (runtime)" : "");
-        r = forced ? unit_call(s, v, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER, method, "asbb",
-                               1, name, runtime, false)
-                   : unit_call(s, v, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER, method, "asb",
-                               1, name, runtime);
-        if (r >= 0)
-                r = unit_links_sync(reterr);
-        return r < 0 ? r : unit_reload(s, v, reterr);
-}
-
-/* There may be links of both kinds, here and until the next boot. */
-static int disable(Step *s, Service *v, const char *unit, json_t **p, Error *reterr) {
-        for (int i = 0; i < 2 && is_enabled(file_state(*p)); i++) {
-                int r = change(s, v, "DisableUnitFiles", unit, is_runtime(file_state(*p)), reterr);
-
-                json_decref(TAKE(*p));
-                if (r >= 0)
-                        r = unit_show(s, v, unit, p, reterr);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static int set_masked(Step *s, Service *v, const char *unit, bool mask, bool runtime,
-                      Error *reterr) {
-        return change(s, v, mask ? "MaskUnitFiles" : "UnmaskUnitFiles", unit, runtime, reterr);
+        return r < 0 ? r : note != NULL;
 }
 
 /* ---- holding it down ---- */
 
-int unit_file_record(const json_t *p, json_t *entry) {
-        json_auto_t *links = NULL;
-        int r = unit_links_list(p, &links);
+/* Also what an attempt that was killed has noted, and not come to. */
+static int take_links(Step *s, Service *v, const char *unit, const json_t *p, Error *reterr) {
+        json_auto_t *note = NULL, *links = NULL;
+        int n = unit_file_note(s, unit, &note, reterr), r;
 
-        if (r >= 0)
-                r = json_put(entry, "enabled", json_string(file_state(p)));
-        return r < 0 ? r : json_put(entry, "links", TAKE(links));
+        if (n >= 0)
+                n = unit_links_list(p, &links, reterr);
+        if (n >= 0)
+                n = unit_links_remove(s, links, unit, reterr);
+        r = n < 0 ? n : unit_links_remove(s, json_object_get(note, "links"), unit, reterr);
+        n = r < 0 ? r : n + r;
+        r = n < 0 ? n : unit_links_sync(reterr);
+        return r < 0 || n == 0 ? r : unit_reload(s, v, reterr);
 }
 
-/* Would a boot start it, links in /etc and /run or not? */
-static bool is_pulled(const json_t *p) {
-        static const char *const by[] = {"WantedBy", "RequiredBy", "UpheldBy"};
-        const char *state = file_state(p);
+/* Is there anything left that may start it, but for what this job holds down as well? */
+static int is_pulled(Step *s, const char *unit, const json_t *p, Error *reterr) {
+        static const char *const by[] = {"WantedBy", "RequiredBy",  "BoundBy",
+                                         "UpheldBy", "OnFailureOf", "OnSuccessOf"};
 
-        if (is_masked(state))
-                return false;
-        if (is_enabled(state))
-                return true;
         for (size_t i = 0; i < ELEMENTSOF(by); i++) {
                 json_t *name;
                 size_t k;
 
                 json_array_foreach (json_object_get(p, by[i]), k, name) {
-                        if (endswith(json_string_value(name), ".target"))
-                                return true;
+                        int r = unit_file_is_held(s, json_string_value(name), reterr);
+
+                        if (r < 0)
+                                return r;
+                        if (r == 0 && !streq(json_string_value(name), unit))
+                                return 1;
                 }
         }
-        return false;
-}
-
-static int mask_pulled(Step *s, Service *v, const char *unit, Error *reterr) {
-        _cleanup_error_ Error error = ERROR_INIT;
-        int r = set_masked(s, v, unit, true, false, &error);
-
-        if (r >= 0 || r == -ECANCELED || r == -ENOMEM || r == -ENOTCONN) {
-                error_move(reterr, &error);
-                return r;
-        }
-        /* Its file stands where the mask would. */
-        step_log(s, "%s cannot be masked and may be started by the next boot: %s", unit,
-                 error.message ? error.message : "?");
-        return 0;
+        return *args_text(p, "BusName", "") != '\0';
 }
 
 int unit_file_hold(Step *s, Service *v, const char *unit, const json_t *more, Error *reterr) {
-        json_auto_t *p = NULL, *note = json_object();
+        json_auto_t *p = NULL;
         int r = unit_show(s, v, unit, &p, reterr);
 
-        if (r < 0)
-                return r;
-        if (!is_pulled(p) && json_array_size(more) == 0)
-                return 0;
-        if (!note || unit_file_record(p, note) < 0 ||
-            (more && json_put(note, "also", json_incref((json_t *) more)) < 0))
-                return error_oom(reterr);
-        r = note_put(s, unit, TAKE(note), reterr);
         if (r >= 0)
-                r = disable(s, v, unit, &p, reterr);
-        return r < 0 || !is_pulled(p) ? r : mask_pulled(s, v, unit, reterr);
-}
-
-int unit_file_is_held(Step *s, const char *unit, Error *reterr) {
-        json_auto_t *note = NULL;
-        int r = note_get(s, unit, &note, reterr);
-
-        return r < 0 ? r : note != NULL;
+                r = note_put(s, unit, p, more, reterr);
+        /* A mask stays, but for one that the next boot would lift. */
+        if (r < 0 || streq(file_state(p), "masked"))
+                return r;
+        r = take_links(s, v, unit, p, reterr);
+        if (r >= 0) {
+                json_decref(TAKE(p));
+                r = unit_show(s, v, unit, &p, reterr);
+        }
+        if (r >= 0)
+                r = is_pulled(s, unit, p, reterr);
+        if (r <= 0)
+                return r;
+        r = unit_guard_set(s, unit, reterr);
+        if (r >= 0)
+                r = unit_links_sync(reterr);
+        return r < 0 ? r : unit_reload(s, v, reterr);
 }
 
 /* ---- giving it back ---- */
 
-/* As it was, from what is there now: `was` has "enabled" and perhaps "links". */
-static int enable(Step *s, Service *v, const char *unit, const json_t *was, Error *reterr) {
-        const char *state = args_text(was, "enabled", "");
-        json_auto_t *p = NULL;
-        int made, r;
+static int change(Step *s, Service *v, const char *method, const char *unit, bool runtime,
+                  Error *reterr) {
+        bool forced = !streq(method, "UnmaskUnitFiles");
+        int r;
 
-        made = unit_links_make(s, json_object_get(was, "links"), reterr);
-        if (made < 0)
-                return made;
-        r = made > 0 ? unit_reload(s, v, reterr) : 0;
+        step_log(s, "systemd: %s %s%s", method, unit, runtime ? " (runtime)" : "");
+        r = forced ? unit_call(s, v, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER, method, "asbb",
+                               1, unit, runtime, false)
+                   : unit_call(s, v, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER, method, "asb",
+                               1, unit, runtime);
         if (r >= 0)
-                r = unit_show(s, v, unit, &p, reterr);
-        if (r < 0 || !is_enabled(state) || is_enabled(file_state(p)))
+                r = unit_links_sync(reterr);
+        return r < 0 ? r : unit_reload(s, v, reterr);
+}
+
+/* A record of an earlier version has no links. */
+static int enable_anew(Step *s, Service *v, const char *unit, const char *state, Error *reterr) {
+        json_auto_t *p = NULL;
+        int r;
+
+        if (!is_enabled(state))
+                return 0;
+        r = unit_show(s, v, unit, &p, reterr);
+        if (r < 0 || is_enabled(file_state(p)))
                 return r;
         return change(s, v, "EnableUnitFiles", unit, is_runtime(state), reterr);
 }
 
-static int restore(Step *s, Service *v, const char *unit, const json_t *was, Error *reterr) {
-        const char *state = args_text(was, "enabled", "");
+/* How many links were made and, when it is to be `exactly` as it was, removed. */
+static int restore_links(Step *s, Service *v, const char *unit, const json_t *links, bool exactly,
+                         Error *reterr) {
         json_auto_t *p = NULL;
-        int r = unit_show(s, v, unit, &p, reterr);
+        int n = unit_links_make(s, links, reterr), r;
 
-        /* Also one that was masked: what it is asked to start cannot be started masked. */
-        if (r >= 0 && is_masked(file_state(p)) && !is_masked(state))
-                r = set_masked(s, v, unit, false, is_runtime(file_state(p)), reterr);
-        if (r >= 0 && streq(state, "disabled") && is_enabled(file_state(p)))
-                r = disable(s, v, unit, &p, reterr);
-        return r < 0 || is_masked(state) ? r : enable(s, v, unit, was, reterr);
+        if (n < 0 || !exactly)
+                return n;
+        r = unit_show(s, v, unit, &p, reterr);
+        if (r >= 0)
+                r = unit_links_prune(s, p, links, unit, reterr);
+        return r < 0 ? r : n + r;
 }
 
-int unit_file_give_back(Step *s, Service *v, const char *unit, json_t **ret, Error *reterr) {
-        json_auto_t *note = NULL;
-        int r = note_get(s, unit, &note, reterr);
+/* And forgets the note. */
+static int restore(Step *s, Service *v, const char *unit, const json_t *was, bool exactly,
+                   Error *reterr) {
+        const json_t *links = json_object_get(was, "links");
+        int held = unit_file_is_held(s, unit, reterr), n, r;
 
-        *ret = NULL;
-        if (r < 0 || !note)
-                return r;
-        r = restore(s, v, unit, note, reterr);
-        if (r >= 0)
-                r = note_drop(s, unit, reterr);
-        if (r >= 0)
-                *ret = TAKE(note);
-        return r;
+        if (held < 0)
+                return held;
+        n = unit_guard_lift(s, unit, reterr);
+        if (n >= 0 && links) {
+                r = restore_links(s, v, unit, links, exactly, reterr);
+                n = r < 0 ? r : n + r;
+        }
+        r = n < 0 ? n : unit_links_sync(reterr);
+        if (r >= 0 && (n > 0 || held)) /* held: an attempt may have been killed before this */
+                r = unit_reload(s, v, reterr);
+        if (r >= 0 && !links)
+                r = enable_anew(s, v, unit, args_text(was, "enabled", ""), reterr);
+        return r < 0 ? r : held_drop(s, HELD, unit, reterr);
+}
+
+int unit_file_give_back(Step *s, Service *v, const char *unit, Error *reterr) {
+        json_auto_t *note = NULL;
+        int r = unit_file_note(s, unit, &note, reterr);
+
+        return r < 0 || !note ? r : restore(s, v, unit, note, false, reterr);
 }
 
 int unit_file_restore(Step *s, Service *v, const json_t *entry, Error *reterr) {
-        const char *unit = args_text(entry, "unit", "");
-        const char *state = args_text(entry, "enabled", "");
+        _cleanup_free_ char *unit = unit_full_name(args_text(entry, "unit", ""));
         json_auto_t *p = NULL;
-        int r = restore(s, v, unit, entry, reterr);
+        int r = unit ? restore(s, v, unit, entry, true, reterr) : error_oom(reterr);
 
-        if (r >= 0)
-                r = note_drop(s, unit, reterr);
-        if (r < 0 || !is_masked(state) || !json_is_true(json_object_get(entry, "ran")))
+        if (r < 0 || !is_masked(args_text(entry, "enabled", "")) ||
+            !json_is_true(json_object_get(entry, "ran")))
                 return r;
         r = unit_show(s, v, unit, &p, reterr);
         if (r < 0 || unit_is_active(p) || !is_masked(file_state(p)))
                 return r;
-        return set_masked(s, v, unit, false, is_runtime(state), reterr);
+        return change(s, v, "UnmaskUnitFiles", unit, is_runtime(file_state(p)), reterr);
 }
 
 int unit_file_remask(Step *s, Service *v, const json_t *entry, Error *reterr) {
-        const char *unit = args_text(entry, "unit", "");
+        _cleanup_free_ char *unit = unit_full_name(args_text(entry, "unit", ""));
         const char *state = args_text(entry, "enabled", "");
         json_auto_t *p = NULL;
         int r;
 
         if (!is_masked(state))
                 return 0;
-        r = unit_show(s, v, unit, &p, reterr);
+        r = unit ? unit_show(s, v, unit, &p, reterr) : error_oom(reterr);
         if (r < 0 || is_masked(file_state(p)))
                 return r;
-        return set_masked(s, v, unit, true, is_runtime(state), reterr);
+        return change(s, v, "MaskUnitFiles", unit, is_runtime(state), reterr);
 }

@@ -79,6 +79,33 @@ int unit_job_start(Step *s, Service *v, const char *unit, char **ret_result, Err
                         ret_result, reterr);
 }
 
+static int not_stopped(const char *unit, const char *result, const ServiceLook *look,
+                       Error *reterr) {
+        return error_set(reterr, EBUSY, "still-running",
+                         "%s has not stopped: %s (systemd's job for it: %s)", unit,
+                         look->why ? look->why : "it is active", *result ? result : "ended");
+}
+
+int unit_job_stop(Step *s, Service *v, const char *unit, Error *reterr) {
+        _cleanup_look_ ServiceLook look = {0};
+        _cleanup_free_ char *result = NULL;
+        json_auto_t *p = NULL;
+        int r = unit_show(s, v, unit, &p, reterr);
+
+        if (r < 0 || (!unit_runs(p) && !unit_is_asked(p)))
+                return r;
+        r = unit_job(s, v, "StopUnit", unit, INT64_MAX, &result, reterr);
+        if (r >= 0) {
+                json_decref(TAKE(p));
+                r = unit_show(s, v, unit, &p, reterr);
+        }
+        if (r < 0)
+                return r;
+        if (unit_judge(p, unit, &look) < 0)
+                return error_oom(reterr);
+        return look.runs ? not_stopped(unit, result, &look, reterr) : 0;
+}
+
 int unit_reset_failed(Step *s, Service *v, const char *unit, Error *reterr) {
         _cleanup_free_ char *name = unit_full_name(unit);
         json_auto_t *p = NULL;

@@ -102,14 +102,11 @@ static int read_settled(Step *s, const char *unit, const char *invocation, unsig
 }
 
 int unit_tail(Step *s, Service *v, unsigned n, json_t **ret, Error *reterr) {
-        _cleanup_free_ char *name = unit_full_name(unit_of(v));
+        _cleanup_free_ char *name = NULL;
         json_auto_t *p = NULL;
         const char *invocation;
-        int r;
+        int r = unit_find(s, v, &name, &p, reterr);
 
-        if (!name)
-                return error_oom(reterr);
-        r = unit_show(s, v, name, &p, reterr);
         if (r < 0)
                 return r;
         /* Of one that is started again and again, the newest try has said nothing yet. */

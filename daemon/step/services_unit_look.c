@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What a unit is found to be: its properties in one answer, and what they mean for a service. */
+#include "daemon/step/held.h"
 #include "daemon/step/services_unit.h"
 
 #include <signal.h>
 
+#define ALIAS "alias" /* held.h: the unit that the plan names so */
 #define UNIT_PATHS "/org/freedesktop/systemd1/unit"
 #define SETTLED_US (10 * 1000 * 1000) /* a restarted unit that runs so long has come to stay */
 #define YOUNG_US (1000 * 1000)        /* running is all there is to see: let it run a little */
@@ -32,6 +34,8 @@ static bool is_wanted(const char *property) {
                 "WantedBy",     "RequiredBy",     "RequisiteOf",
                 "BoundBy",      "ConsistsOf",     "UpheldBy",
                 "Requires",     "BindsTo",        "TriggeredBy",
+                "Id",           "Type",           "BusName",
+                "OnFailureOf",  "OnSuccessOf",
         };
 
         for (size_t i = 0; i < ELEMENTSOF(wanted); i++)
@@ -171,7 +175,40 @@ int unit_show(Step *s, Service *v, const char *unit, json_t **ret, Error *reterr
         return 0;
 }
 
+int unit_find(Step *s, Service *v, char **ret_unit, json_t **ret, Error *reterr) {
+        _cleanup_free_ char *name = unit_full_name(unit_of(v)), *unit = NULL;
+        json_auto_t *p = NULL, *alias_of = NULL;
+        int r = name ? unit_show(s, v, name, &p, reterr) : error_oom(reterr);
+
+        if (r >= 0 && !unit_is_known(p))
+                r = held_read(s, ALIAS, name, &alias_of, reterr);
+        if (r >= 0 && json_is_string(alias_of)) {
+                json_decref(TAKE(p));
+                r = unit_show(s, v, json_string_value(alias_of), &p, reterr);
+        }
+        if (r < 0)
+                return r;
+        unit = strdup(args_text(p, "Id", name));
+        if (!unit)
+                return error_oom(reterr);
+        *ret_unit = TAKE(unit);
+        *ret = TAKE(p);
+        return 0;
+}
+
+int unit_note_alias(Step *s, Service *v, const char *unit, Error *reterr) {
+        _cleanup_free_ char *name = unit_full_name(unit_of(v));
+
+        if (!name)
+                return error_oom(reterr);
+        return streq(name, unit) ? 0 : held_note(s, ALIAS, name, json_string(unit), reterr);
+}
+
 /* ---- what they mean ---- */
+
+bool unit_is_known(const json_t *p) {
+        return !streq(args_text(p, "LoadState", ""), "not-found");
+}
 
 static int64_t number(const json_t *p, const char *name) {
         return json_integer_value(json_object_get(p, name));
@@ -187,6 +224,12 @@ bool unit_runs(const json_t *p) {
         const char *state = args_text(p, "ActiveState", "");
 
         return !streq(state, "inactive") && !streq(state, "failed") && !streq(state, "");
+}
+
+bool unit_is_back(const json_t *p) {
+        return unit_runs(p) || (streq(args_text(p, "Type", ""), "oneshot") &&
+                                streq(args_text(p, "ActiveState", ""), "inactive") &&
+                                streq(args_text(p, "Result", ""), "success"));
 }
 
 bool unit_is_asked(const json_t *p) {
@@ -255,7 +298,7 @@ int unit_judge(const json_t *p, const char *unit, ServiceLook *ret) {
                                 (long long) number(p, "NRestarts"), end ? end : "");
         } else if (unit_is_active(p))
                 ret->why = strdup("it has only just begun");
-        else if (streq(args_text(p, "LoadState", ""), "not-found"))
+        else if (!unit_is_known(p))
                 ret->why = strf("there is no unit %s", unit);
         else
                 ret->why = unit_describe(p);

@@ -7,6 +7,8 @@ the database when it is told to, answers GET /health with {"status": "ok"} for a
 takes connections, and HEAD with 200. A version that begins with "broken" complains and ends with 3;
 "deaf" runs and listens to nobody, and "noisy" reports an error and serves.
 """
+DB = "postgresql@15-main.service"
+
 SERVER = r'''
 import os, signal, socket, subprocess, sys, threading
 
@@ -110,3 +112,12 @@ class Units:
             self.machine.ask("systemctl", "reset-failed", name)
         self.machine.run("rm", "-f", *self.files)
         self.machine.run("systemctl", "daemon-reload")
+
+
+def stop(*names, **more):
+    """The step of a plan that stops services."""
+    return {"id": "stop", "stop": list(names), **more}
+
+
+def start(*names, **more):
+    return {"id": "start", "start": {"services": list(names)}, "timeout": "60s", **more}

@@ -11,6 +11,8 @@ sys.path[:0] = [str(HERE.parent / "integration"), str(HERE.parent / "standins"),
 
 import daemon as daemon_module  # noqa: E402
 import machine as machine_module  # noqa: E402
+from tiny import Tiny  # noqa: E402
+from units import DB, Units  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,43 @@ def machine(tmp_path_factory):
 def updd(machine):
     """The machine's daemon. What a test leaves unfinished is its own fault, and is told."""
     yield machine_module.Installed(machine).wait_up()
+
+
+@pytest.fixture
+def tiny(machine, request):
+    """Plans whose folder is one of the machine."""
+    name = request.node.name.translate(str.maketrans("[]", "--"))
+    machine.sh(f"mkdir -p /srv/{name}")
+
+    class Inside(Tiny):
+        def __init__(self):
+            self.path = f"/srv/{name}"
+
+        @property
+        def folder(self):
+            return machine.file(self.path)
+
+        @property
+        def told(self):
+            return self.folder / "told"
+
+        def plan(self, *steps, **top):
+            return super().plan(*steps, **{"cwd": self.path, "plan": name[:40].strip("_").replace(
+                "_", "-"), **top})
+    return Inside()
+
+
+@pytest.fixture
+def units(machine):
+    """Units of a test's own. They go with it, and it leaves PostgreSQL as it was."""
+    made = Units(machine)
+    db_before = made.state(DB)
+    try:
+        yield made
+    finally:
+        made.remove()
+    machine.until(lambda: made.active(DB) == ["active"], 60, "PostgreSQL is not left as it was")
+    assert made.state(DB) == db_before
 
 
 @pytest.hookimpl(tryfirst=True)
