@@ -13,6 +13,8 @@ sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "standins"))
 
 import daemon as daemon_module  # noqa: E402
+import fake_updd  # noqa: E402
+import steptool  # noqa: E402
 import tiny as tiny_module  # noqa: E402
 
 
@@ -41,6 +43,30 @@ def updd(built, tmp_path):
 @pytest.fixture
 def tiny(tmp_path):
     return tiny_module.Tiny(tmp_path / "tiny")
+
+
+@pytest.fixture
+def step(tmp_path):
+    assert os.access(steptool.step_program(), os.X_OK), "updd-step is not built"
+    return steptool.StepRunner(tmp_path)
+
+
+@pytest.fixture
+def script(step):
+    """Writes a program into the working folder and gives the argv that runs it."""
+    def write(text, name="program.sh", with_="sh"):
+        path = step.cwd / name
+        path.write_text(text)
+        return [with_, str(path)]
+    return write
+
+
+@pytest.fixture
+def fake(built, tmp_path):
+    """What updctl takes for the daemon."""
+    server = fake_updd.FakeUpdd(tmp_path / "sock").start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -223,3 +223,58 @@ TASK_KEYS = {
     "wait", "limit", "secrets", "context", "timeout_ms", "grace_ms", "log_bytes", "verify", "probe",
     "overrides", "retry", "env_file",
 }
+
+
+def marked(attempt_id):
+    """Every process that carries the attempt's mark, zombies left out."""
+    found = []
+    for folder in pathlib.Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if f"UPDD_ATTEMPT={attempt_id}".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(condition, timeout=20):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "not reached in time"
+        time.sleep(0.01)
+
+
+def task_id(running):
+    return json.loads((running.dir / "task.json").read_text())["id"]
+
+
+def progress(running):
+    path = running.dir / "progress"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def question(running, k=1):
+    for line in progress(running):
+        if line.get("question", {}).get("k") == k:
+            return line["question"]
+    return None
+
+
+def answer(running, text, k=1):
+    staged = running.dir / "staged"
+    staged.write_text(text)
+    os.link(staged, running.dir / f"answer.{k}")
+    staged.unlink()
+
+
+def everything_written(folder):
+    return b"".join(p.read_bytes() for p in pathlib.Path(folder).rglob("*") if p.is_file())

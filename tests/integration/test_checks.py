@@ -5,24 +5,14 @@ import gzip
 import http.server
 import json
 import os
-import pathlib
 import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
-
-import steptool
-
-
-@pytest.fixture
-def step(tmp_path):
-    assert os.access(steptool.step_program(), os.X_OK), "updd-step is not built"
-    return steptool.StepRunner(tmp_path)
 
 
 def holds(step, name, args, **more):

@@ -15,19 +15,12 @@ import urllib.parse
 
 import pytest
 
-import steptool
 from daemon import SLOW, UnixConnection
 
 MIB = 1 << 20
 # With sanitizers a gigabyte would take minutes, and show nothing that this does not.
 MANY = (1024 if SLOW == 1 else 128) * MIB
 DROPPED = re.compile(rb"\n\[updd: (\d+) bytes of output were dropped here\]\n")
-
-
-@pytest.fixture
-def step(tmp_path):
-    assert os.access(steptool.step_program(), os.X_OK), "updd-step is not built"
-    return steptool.StepRunner(tmp_path)
 
 
 @pytest.fixture

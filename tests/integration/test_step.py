@@ -2,7 +2,6 @@
 """
 The attempt protocol as updd-step keeps it: the real program over hand-written task folders.
 """
-import base64
 import json
 import os
 import pathlib
@@ -10,81 +9,11 @@ import pwd
 import signal
 import subprocess
 import time
-import urllib.parse
 
 import pytest
 
 import steptool
-
-SECRET = "correct/horse \"battery\" staple+9"
-
-
-@pytest.fixture
-def step(tmp_path):
-    assert os.access(steptool.step_program(), os.X_OK), "updd-step is not built"
-    return steptool.StepRunner(tmp_path)
-
-
-@pytest.fixture
-def script(step):
-    """Writes a program into the working folder and gives the argv that runs it."""
-    def write(text, name="program.sh", with_="sh"):
-        path = step.cwd / name
-        path.write_text(text)
-        return [with_, str(path)]
-    return write
-
-
-def marked(attempt_id):
-    """Every process that carries the attempt's mark, zombies left out."""
-    found = []
-    for folder in pathlib.Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            if f"UPDD_ATTEMPT={attempt_id}".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def alive(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def until(condition, timeout=20):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "not reached in time"
-        time.sleep(0.01)
-
-
-def task_id(running):
-    return json.loads((running.dir / "task.json").read_text())["id"]
-
-
-def progress(running):
-    path = running.dir / "progress"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def question(running, k=1):
-    for line in progress(running):
-        if line.get("question", {}).get("k") == k:
-            return line["question"]
-    return None
-
-
-def answer(running, text, k=1):
-    staged = running.dir / "staged"
-    staged.write_text(text)
-    os.link(staged, running.dir / f"answer.{k}")
-    staged.unlink()
-
+from steptool import alive, everything_written, marked, task_id, until
 
 # ---- claim and lock ---------------------------------------------------------------------------
 
@@ -337,81 +266,6 @@ def test_output_may_be_kept_out_of_the_log(step, script):
     assert result["outputs"]["stdout"] == "hush"
 
 
-# ---- secrets -------------------------------------------------------------------------------------
-
-
-def everything_written(folder):
-    return b"".join(p.read_bytes() for p in pathlib.Path(folder).rglob("*") if p.is_file())
-
-
-def test_secrets_are_masked_in_every_spelling(step, script):
-    argv = script("""\
-import base64, json, os, sys, urllib.parse
-s = os.environ["TOKEN"]
-print("raw", s); print("json", json.dumps({"t": s})); print("url", urllib.parse.quote(s, safe=""))
-print("base64", base64.b64encode(s.encode()).decode())
-sys.exit("ended with " + s)
-""", "leak.py", "python3")
-    result = step.do("s", "run", {"argv": argv}, env={"TOKEN": {"$secret": [{"name": "token"}]}},
-                     secrets={"token": SECRET})
-    assert result["state"] == "failed"
-    assert "raw ********\n" in result["log"]
-    written = everything_written(step.record_dir("s"))
-    for spelling in (SECRET, json.dumps(SECRET)[1:-1], urllib.parse.quote(SECRET, safe=""),
-                     base64.b64encode(SECRET.encode()).decode()[:-4]):
-        assert spelling.encode() not in written, spelling
-
-
-def test_a_secret_written_in_pieces_is_masked(step, script):
-    argv = script("""\
-import os, sys, time
-for c in "<" + os.environ["TOKEN"] + ">":
-    os.write(1, c.encode()); time.sleep(0.01)
-""", "slow.py", "python3")
-    result = step.do("s", "run", {"argv": argv}, env={"TOKEN": {"$secret": ["", {"name": "token"}]}},
-                     secrets={"token": "s3cr3t-value"})
-    assert result["log"] == "<********>"
-    assert result["outputs"]["stdout"] == "<********>"
-
-
-def test_literals_and_secrets_are_put_together(step, script):
-    result = step.do("s", "run", {"argv": ["sh", "-c", "cat | tr a-z A-Z"],
-                                  "stdin": {"$secret": ["user:", {"name": "pw"}, "@host"]}},
-                     secrets={"pw": "hunter22"})
-    assert result["outputs"]["stdout"] == "USER:HUNTER22@HOST"
-
-
-def test_a_secret_in_argv_is_refused(step):
-    marker = step.do("a", "run", {"argv": ["echo", {"$secret": [{"name": "pw"}]}]},
-                     secrets={"pw": "hunter22"})
-    assert (marker["state"], marker["error"]["type"]) == ("failed", "secret-in-argv")
-    value = step.do("b", "run", {"argv": ["echo", "x=hunter22"]}, secrets={"pw": "hunter22"})
-    assert value["error"]["type"] == "secret-in-argv"
-    assert b"hunter22" not in everything_written(step.record_dir("a"))
-
-
-def test_a_saved_secret_never_reaches_the_log(step, script):
-    argv = script("echo 'new password: xyzzy-12345'")
-    result = step.do("s", "run", {"argv": argv,
-                                  "save": {"password": {"regex": "password: (.*)", "secret": True},
-                                           "whole": {"regex": "new"}}})
-    assert result["state"] == "done"
-    assert result["outputs"]["password"] == {"$secret": "steps.s.password"}
-    assert result["outputs"]["whole"] == "new"
-    assert "new password: ********" in result["log"]
-    kept = step.job_dir / "secrets" / "steps.s.password"
-    assert kept.read_text() == "xyzzy-12345" and kept.stat().st_mode & 0o777 == 0o600
-    assert b"xyzzy-12345" not in everything_written(step.record_dir("s") / "1")
-
-
-def test_values_are_saved_out_of_json(step, script):
-    result = step.do("s", "run", {"argv": script("""echo '{"a": [{"b/c": 7}]}'"""),
-                                  "save": {"n": {"json": "/a/0/b~1c"}}})
-    assert result["outputs"]["n"] == "7"
-    missing = step.do("t", "run", {"argv": script("echo '{}'"), "save": {"n": {"json": "/a"}}})
-    assert missing["state"] == "failed" and "'/a'" in missing["error"]["message"]
-
-
 # ---- children ------------------------------------------------------------------------------------
 
 
@@ -460,91 +314,6 @@ def test_standard_input_is_what_the_plan_says_or_nothing(step):
     assert step.do("a", "run", {"argv": ["cat"], "stdin": "one\ntwo"})["outputs"]["stdout"] == \
         "one\ntwo"
     assert step.do("b", "run", {"argv": ["cat"]})["outputs"]["stdout"] == ""
-
-
-# ---- terminals and questions --------------------------------------------------------------------
-
-ASKS = """\
-printf 'Continue? [y/N] '; read a
-printf 'Version: '; read b
-echo "got $a and $b"
-tty >/dev/null && echo on a terminal
-"""
-
-
-def test_prompts_meet_their_answers(step, script):
-    result = step.do("s", "run", {"argv": script(ASKS), "answers": [
-        {"expect": r"Continue\? \[y/N\]", "send": "y"}, {"expect": "Version: $", "send": "2.0"}]})
-    assert result["state"] == "done", result
-    assert "got y and 2.0" in result["log"] and "on a terminal" in result["log"]
-
-
-def test_a_single_key_is_sent_without_enter(step, script):
-    argv = script("read -n 1 -p 'Key? ' k; echo; echo key=$k; read -t 0.2 rest || echo nothing more",
-                  with_="bash")
-    result = step.do("s", "run", {"argv": argv, "answers": [
-        {"expect": "Key", "send": "q", "enter": False}]})
-    assert "key=q" in result["log"] and "nothing more" in result["log"]
-
-
-def test_an_unmet_prompt_becomes_a_question(step, script):
-    running = step.do("s", "run", {"argv": script(ASKS), "answers": [
-        {"expect": "Continue", "send": "y"}]}, wait=False)
-    running.until(lambda: question(running))
-    assert question(running) == {"k": 1, "prompt": "Version: ", "echo": True}
-    answer(running, "3.1")
-    result = running.wait()
-    assert result["state"] == "done" and "got y and 3.1" in result["log"]
-    assert any(line.get("answered") == 1 for line in progress(running))
-
-
-def test_an_answer_with_echo_off_is_a_secret(step, script):
-    argv = script("import getpass\np = getpass.getpass('Token: ')\nprint('got', p, len(p))",
-                  "ask.py", "python3")
-    running = step.do("s", "run", {"argv": argv, "answers": []}, wait=False)
-    running.until(lambda: question(running))
-    assert question(running)["echo"] is False and question(running)["prompt"] == "Token: "
-    answer(running, "open-sesame-1")
-    result = running.wait()
-    assert result["state"] == "done" and "got ******** 13" in result["log"]
-    (running.dir / "answer.1").unlink()
-    assert b"open-sesame-1" not in everything_written(step.record_dir("s"))
-
-
-def test_silence_without_reading_is_no_question(step, script):
-    result = step.do("s", "run", {"argv": script("printf 'Building '; sleep 3; echo done"),
-                                  "answers": []})
-    assert result["state"] == "done"
-    assert result["log"].replace("\r", "") == "Building done\n"
-    assert (pathlib.Path(result["dir"]) / "progress").read_text() == ""
-
-
-def test_the_time_limit_rests_while_a_question_is_open(step, script):
-    running = step.do("s", "run", {"argv": script("printf 'Go? '; read a; echo went $a"),
-                                   "answers": []}, timeout_ms=2500, wait=False)
-    running.until(lambda: question(running))
-    time.sleep(3)
-    answer(running, "on")
-    result = running.wait()
-    assert result["state"] == "done" and "went on" in result["log"], result
-
-
-def test_the_time_limit_goes_on_after_the_answer(step, script):
-    running = step.do("s", "run", {"argv": script("printf 'Go? '; read a; sleep 300"),
-                                   "answers": []}, timeout_ms=2500, grace_ms=200, wait=False)
-    running.until(lambda: question(running))
-    answer(running, "on")
-    result = running.wait(20)
-    assert (result["state"], result["reason"]) == ("failed", "timeout")
-
-
-def test_a_question_can_be_stopped(step, script):
-    running = step.do("s", "run", {"argv": script("printf 'Go? '; read a"), "answers": []},
-                      wait=False)
-    running.until(lambda: question(running))
-    (running.dir / "stop").write_text('{"why": "cancel"}')
-    running.process.send_signal(signal.SIGTERM)
-    assert running.wait(10)["reason"] == "stopped"
 
 
 # ---- disks that are full -------------------------------------------------------------------------
