@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "api/text.h"
 #include "daemon/log.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
-#define PATIENCE_MS 100
-#define TRIES 3
+#define LOOK_MS 20
 #define FIELD_MAX ((size_t) 16 * 1024)
 
 /* JOURNAL_STREAM names the device and inode of the stream that was handed to the service; a stderr
@@ -60,22 +60,23 @@ static int connect_journal(void) {
         return TAKE_FD(fd);
 }
 
-static int send_entry(int fd, const char *text, size_t size, bool patient) {
+static int send_entry(int fd, const char *text, size_t size, int64_t until_us) {
         struct pollfd pfd = {.fd = fd, .events = POLLOUT};
 
-        for (int i = 0; i < TRIES; i++) {
-                if (send(fd, text, size, MSG_NOSIGNAL) >= 0)
-                        return 0;
-                if (errno != EAGAIN && errno != EINTR)
+        while (send(fd, text, size, MSG_NOSIGNAL) < 0) {
+                int64_t left_ms = (until_us - now_mono_us() + 999) / 1000;
+
+                if (errno == EINTR)
+                        continue;
+                if (errno != EAGAIN || until_us == 0 || left_ms <= 0)
                         return -errno;
-                if (!patient)
-                        break;
-                (void) poll(&pfd, 1, PATIENCE_MS / TRIES);
+                /* A place that came free may be gone again, to somebody who was quicker. */
+                (void) poll(&pfd, 1, (int) MIN(left_ms, LOOK_MS));
         }
-        return -EAGAIN;
+        return 0;
 }
 
-int log_journal(const char *const fields[], size_t n, bool patient) {
+int log_journal(const char *const fields[], size_t n, int64_t until_us) {
         _cleanup_free_ char *text = NULL;
         _cleanup_close_ int fd = -EBADF;
         size_t size = 0;
@@ -89,5 +90,5 @@ int log_journal(const char *const fields[], size_t n, bool patient) {
         if (fclose(f) != 0)
                 return -ENOMEM;
         fd = connect_journal();
-        return fd < 0 ? fd : send_entry(fd, text, size, patient);
+        return fd < 0 ? fd : send_entry(fd, text, size, until_us);
 }

@@ -29,9 +29,9 @@ static int send_fields(LogLevel level, const About *about, const char *text) {
         (void) snprintf(priority, sizeof(priority), "PRIORITY=%d", (int) level);
         if (!message)
                 return -ENOMEM;
+        /* No waiting: what the journal does not take goes to the stream. */
         return log_journal(
-                (const char *[]){message, priority, "SYSLOG_IDENTIFIER=updd", id, job, step}, 6,
-                true);
+                (const char *[]){message, priority, "SYSLOG_IDENTIFIER=updd", id, job, step}, 6, 0);
 }
 
 static void write_lines(LogLevel level, bool journal, const About *about, const char *text) {

@@ -39,8 +39,8 @@ _printf_(3, 4) void log_message(LogLevel level, const char *id, const char *form
 /* Whether stderr is the journal's stream: nothing is told there otherwise. */
 bool log_has_journal(void);
 /* One entry of the journal, of `n` texts "NAME=value"; one that is NULL is left out. -EAGAIN when
- * the journal takes nothing: at once, or, `patient`, within a tenth of a second. */
-_must_check_ int log_journal(const char *const fields[], size_t n, bool patient);
+ * the journal takes nothing until then (now_mono_us()); 0: at once. */
+_must_check_ int log_journal(const char *const fields[], size_t n, int64_t until_us);
 
 /* An Error's message and hint as one text for a log line: "message (hint)", or the errno's text
  * when it has no message. Caller frees; NULL when memory is out. */

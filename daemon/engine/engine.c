@@ -342,6 +342,8 @@ void engine_arm(Engine *e) {
 
         for (unsigned i = 0; i < e->n_slots; i++)
                 at = MIN(at, e->slots[i].wakes_at);
+        if (e->untold > 0)
+                at = MIN(at, e->tell_at);
         /* A moment that has passed must not make it try without a pause. */
         if (e->sick)
                 at = e->damaged ? INT64_MAX : e->tried_at + TRY_AGAIN_MS;
@@ -386,10 +388,13 @@ int engine_loop(Engine *e) {
                         work = engine_has_work(e);
                         if (e->sick)
                                 engine_arm(e);
-                } else
+                } else {
                         checkpoint(e);
+                        engine_tell_missed(e);
+                }
         }
         engine_run_end(e);
+        engine_tell_end(e);
         (void) sd_event_get_exit_code(e->event, &code);
         return code;
 }

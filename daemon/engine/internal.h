@@ -89,6 +89,7 @@ struct Engine {
         int64_t tried_at;   /* CLOCK_BOOTTIME ms of the last try to write while it is sick */
         uint64_t failures;  /* turns that were not written */
         unsigned untold;    /* events that the system's journal did not take */
+        int64_t tell_at;    /* CLOCK_BOOTTIME ms: not before then is it asked to take more */
         int64_t run;        /* this daemon's row of when it runs; 0: not written yet */
         RunRow run_before;  /* n 0: none */
         Slot *slots;        /* by ascending job id */
@@ -262,6 +263,10 @@ void engine_attach_all(Engine *e);
 /* ---- tell.c ---- */
 /* After the commit and before the copies take their places: the batch's events. */
 void batch_tell(const Batch *b);
+/* Tells a journal that goes on what it missed, once it is time to ask. */
+void engine_tell_missed(Engine *e);
+/* The same at the daemon's end, which is the last moment. */
+void engine_tell_end(Engine *e);
 
 /* ---- sick.c ---- */
 /* A write has failed: until one succeeds, changes are refused with this reason. */

@@ -5,7 +5,8 @@
  * UPDD_STEP= is there, else of the job), UPDD_STEP=, UPDD_TRY= (the attempt's number), UPDD_BY=,
  * and MESSAGE_ID= where the catalogue has a word on it. What the steps print carries the same
  * fields (units.c). The database is what counts: a daemon that dies just after a commit tells
- * nobody of it here, and a journal that hangs is told how many entries it missed.
+ * nobody of it here. A journal that hangs holds a turn up once, by PATIENCE_MS; from then on it is
+ * passed over, and asked every AGAIN_MS whether it takes the note of how many entries it missed.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -13,6 +14,9 @@
 #include "api/args.h"
 #include "daemon/engine/report.h"
 #include "daemon/log.h"
+
+#define PATIENCE_MS 100
+#define AGAIN_MS 1000
 
 typedef struct Kind {
         const char *type; /* of the event; of a "state" event, the state */
@@ -92,7 +96,7 @@ static char *message_of(const Job *job, const JobNews *news, const Kind *kind) {
 }
 
 static int tell_one(const Job *job, const JobNews *news, int64_t seq, const char *state,
-                    bool patient) {
+                    int64_t until_us) {
         const Kind *kind = kind_of(news);
         const char *shown = kind->step && news->step ? kind->step : news->step ? NULL : state;
         char *fields[] = {
@@ -110,16 +114,16 @@ static int tell_one(const Job *job, const JobNews *news, int64_t seq, const char
                 kind->id ? strf("MESSAGE_ID=%s", kind->id) : NULL,
                 strdup("SYSLOG_IDENTIFIER=updd"),
         };
-        int r = log_journal((const char *const *) fields, ELEMENTSOF(fields), patient);
+        int r = log_journal((const char *const *) fields, ELEMENTSOF(fields), until_us);
 
         for (size_t i = 0; i < ELEMENTSOF(fields); i++)
                 free(fields[i]);
         return r;
 }
 
-/* How many entries the journal did not take. One that takes none holds up once, and the rest of the
- * turn is not tried. */
-static unsigned tell_job(const Job *job, bool patient, bool quiet) {
+/* How many of the job's entries the journal did not take; after the first the others are not tried,
+ * nor with `quiet` any. */
+static unsigned tell_job(const Job *job, int64_t until_us, bool quiet) {
         const char *state = job->stored ? job_state_to_text(job->stored_state) : "queued";
         int64_t seq = job->version - job->n_news;
         unsigned missed = 0;
@@ -130,23 +134,50 @@ static unsigned tell_job(const Job *job, bool patient, bool quiet) {
                 if (streq(news->type, "state"))
                         state = args_text(news->data, "to", state);
                 seq++;
-                missed += quiet || missed > 0 || tell_one(job, news, seq, state, patient) < 0;
+                missed += quiet || missed > 0 || tell_one(job, news, seq, state, until_us) < 0;
         }
         return missed;
 }
 
+#define MISSED "the journal missed %u entries about jobs; updctl events has them"
+
+/* The note stands where the entries are missing: before those that come after them. */
+static int tell_note(Engine *e) {
+        _cleanup_free_ char *message = strf("MESSAGE=" MISSED, e->untold);
+        char priority[32];
+        int r;
+
+        (void) snprintf(priority, sizeof(priority), "PRIORITY=%d", (int) LOG_LEVEL_WARNING);
+        r = message ? log_journal((const char *[]){message, priority, "SYSLOG_IDENTIFIER=updd"}, 3,
+                                  0)
+                    : -ENOMEM;
+        if (r >= 0)
+                e->untold = 0;
+        return r;
+}
+
+void engine_tell_missed(Engine *e) {
+        if (e->untold > 0 && now_boot_ms() >= e->tell_at && tell_note(e) < 0)
+                e->tell_at = now_boot_ms() + AGAIN_MS;
+}
+
+void engine_tell_end(Engine *e) {
+        /* The stream keeps it until the journal goes on. */
+        if (e->untold > 0 && tell_note(e) < 0)
+                log_warning(MISSED, e->untold);
+}
+
 void batch_tell(const Batch *b) {
+        int64_t until_us = now_mono_us() + INT64_C(1000) * PATIENCE_MS;
         Engine *e = b->engine;
         unsigned missed = 0;
 
         if (!log_has_journal())
                 return;
+        engine_tell_missed(e);
         for (unsigned i = 0; i < b->n_jobs; i++)
-                missed += tell_job(b->jobs[i], e->untold == 0, missed > 0);
-        if (missed == 0 && e->untold > 0) {
-                log_warning("the journal missed %u entries about jobs; updctl events has them",
-                            e->untold);
-                e->untold = 0;
-        }
+                missed += tell_job(b->jobs[i], until_us, e->untold > 0 || missed > 0);
+        if (missed > 0 && e->untold == 0)
+                e->tell_at = now_boot_ms() + AGAIN_MS;
         e->untold += missed;
 }

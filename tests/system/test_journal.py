@@ -4,9 +4,11 @@ The system's journal tells a job's whole story: its states, its steps with what 
 decided what, in order and over restarts of the daemon, each kind explained by the catalogue.
 """
 import json
+import time
 
 import pytest
 
+from daemon import SLOW
 from test_steps import begun, tiny  # noqa: F401
 
 
@@ -129,13 +131,59 @@ def test_a_journal_that_hangs_holds_no_job_up(machine, updd, tiny, hung):  # noq
     told(machine, updd, job)
 
 
-def test_one_that_took_no_more_is_told_how_much_it_missed(machine, updd, tiny, hung):  # noqa: F811
+def fill(machine, updd, tiny):  # noqa: F811
+    """A job with more events than the journal's queue holds."""
     skipped = [tiny.act(f"s{i}", when="'a' == 'b'") for i in range(1500)]
     job = updd.begin(tiny.plan(tiny.act("a"), *skipped))
     updd.wait_for(job, "succeeded", timeout=60)
+    return job
+
+
+def missed(machine, updd, *jobs):
+    """How many of the jobs' events the journal has not."""
+    found = [e for job in jobs for e in entries(machine, f"UPDD_JOB={job}") if "UPDD_SEQ" in e]
+    return sum(len(updd.events(job)) for job in jobs) - len(found)
+
+
+def note(n):
+    return f"the journal missed {n} entries"
+
+
+def test_one_that_took_no_more_is_told_how_much_it_missed(machine, updd, tiny, hung):  # noqa: F811
+    job = fill(machine, updd, tiny)
     hung()
-    found = [e for e in entries(machine, f"UPDD_JOB={job}") if "UPDD_SEQ" in e]
-    missed = len(updd.events(job)) - len(found)
-    assert missed > 0, "the journal's queue holds more than this test gives it"
-    updd.wait_for(updd.begin(tiny.plan(tiny.act("a"))), "succeeded")
-    assert f"the journal missed {missed} entries" in machine.journal("-u", "updd.service")
+    n = missed(machine, updd, job)
+    assert n > 0, "the journal's queue holds more than this test gives it"
+    # Nothing else happens: it is told all the same.
+    updd.until(lambda: note(n) in machine.journal("-u", "updd.service"), 20, updd.said)
+    after = updd.begin(tiny.plan(tiny.act("b")))
+    updd.wait_for(after, "succeeded")
+    told(machine, updd, after)
+
+
+def test_the_daemon_waits_once_for_one_that_takes_no_more(machine, updd, tiny, hung):  # noqa: F811
+    job, waited = fill(machine, updd, tiny), []
+    for _ in range(20):
+        # What it says of a reload is an entry of its own, and so is each event of the jobs.
+        machine.run("kill", "-HUP", updd.main_pid())
+        begin = time.monotonic()
+        assert updd.call("GET", "/v1/health").status == 200
+        waited.append(time.monotonic() - begin)
+    assert sorted(waited)[10] < 0.06 * SLOW, "it waits a tenth of a second for each"
+    jobs = [job] + [updd.begin(tiny.plan(tiny.act(f"c{i}"), plan=f"tiny-{i}")) for i in range(10)]
+    for one in jobs[1:]:
+        updd.wait_for(one, "succeeded", timeout=60)
+    hung()
+    n = missed(machine, updd, *jobs)
+    updd.until(lambda: note(n) in machine.journal("-u", "updd.service"), 20, updd.said)
+
+
+def test_what_one_missed_is_told_over_a_restart_of_the_daemon(machine, updd, tiny, hung):  # noqa: F811
+    job = fill(machine, updd, tiny)
+    machine.run("systemctl", "--no-block", "restart", "updd.service")
+    pid = updd.main_pid()
+    updd.until(lambda: updd.main_pid() not in (0, pid), 30, "it is not there again")
+    updd.wait_up()
+    hung()
+    n = missed(machine, updd, job)
+    updd.until(lambda: note(n) in machine.journal("-u", "updd.service"), 20, updd.said)
