@@ -11,6 +11,20 @@ typedef struct Look {
         void *userdata;
 } Look;
 
+/* (property, calendar event, its next elapse), and the last of them counts. That next elapse is worked
+ * out when the timer begins to wait: while what it started runs, it is the one that came. */
+static int read_calendar(sd_bus_message *m, uint64_t *ret_us) {
+        int r = sd_bus_message_enter_container(m, 'v', "a(sst)");
+
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "(sst)");
+        while (r >= 0 && (r = sd_bus_message_read(m, "(sst)", NULL, NULL, ret_us)) > 0)
+                ;
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
 /* A member of a{sv}; what is not asked for is passed over. */
 static int read_member(sd_bus_message *m, BusTimer *t) {
         const char *name;
@@ -22,6 +36,8 @@ static int read_member(sd_bus_message *m, BusTimer *t) {
                 return sd_bus_message_read(m, "v", "t", &t->next_us);
         if (streq(name, "LastTriggerUSec"))
                 return sd_bus_message_read(m, "v", "t", &t->last_us);
+        if (streq(name, "TimersCalendar"))
+                return read_calendar(m, &t->elapse_us);
         return sd_bus_message_skip(m, "v");
 }
 
@@ -36,6 +52,8 @@ static int read_timer(sd_bus_message *m, BusTimer *t) {
         /* systemd's word for never. */
         if (t->next_us == UINT64_MAX)
                 t->next_us = 0;
+        if (t->elapse_us > t->last_us)
+                t->elapse_us = 0;
         return r;
 }
 

@@ -10,7 +10,8 @@
  *   {}                                                    it could not be read: set or remove it
  *
  * The job's end settles it, in the same commit: what succeeded holds, and what did not changed
- * nothing. The timer starts `updctl schedule fire NAME`, and that comes back as CALL_SCHEDULE_RUN.
+ * nothing. The timer starts `updctl schedule fire NAME`, and that comes back as CALL_SCHEDULE_RUN,
+ * for one elapse of the timer (elapses.c).
  */
 #include "api/args.h"
 #include "daemon/engine/internal.h"
@@ -104,10 +105,14 @@ static int row_write(Batch *b, const char *name, json_t *row, Error *reterr) {
         return r < 0 ? error_oom(reterr) : store_schedule_put(b->engine->store, name, text, reterr);
 }
 
+/* As they are in this turn. */
+static const json_t *schedules_seen(const Batch *b) {
+        return b->schedules ? b->schedules : b->engine->schedules;
+}
+
 /* A copy of the row as it is in this turn, or an empty one. */
 static json_t *row_copy(const Batch *b, const char *name) {
-        const json_t *row =
-                json_object_get(b->schedules ? b->schedules : b->engine->schedules, name);
+        const json_t *row = json_object_get(schedules_seen(b), name);
 
         return row ? json_copy((json_t *) row) : json_object();
 }
@@ -152,18 +157,21 @@ static int check_missed(const json_t *body, Error *reterr) {
 }
 
 /* What a start at that time would ask for. */
-static json_t *start_body(const char *name, const json_t *request, const json_t *asked) {
+static json_t *start_body(const char *name, const json_t *request, const Elapse *e,
+                          const json_t *asked) {
         json_auto_t *labels = json_copy(json_object_get(request, "labels")), *window = NULL;
-        const char *length = args_text(request, "window", NULL);
-        const char *elapse = args_text(asked, "elapse", NULL);
+        const char *length = args_text(request, "window", NULL), *begins = NULL;
         _cleanup_free_ char *reason = strf("schedule %s", name);
+        char time[TIME_TEXT_MAX];
 
         if (!labels)
                 labels = json_object();
         if (!reason || json_put(labels, "schedule", json_string(name)) < 0)
                 return NULL;
+        if (e->of != 0)
+                begins = time_format(elapse_begins(e), time);
         if (length)
-                window = json_pack("{s:s*, s:s}", "begins", elapse, "length", length);
+                window = json_pack("{s:s*, s:s}", "begins", begins, "length", length);
         return json_pack("{s:O*, s:O*, s:O*, s:O, s:O*, s:s}", "plan",
                          json_object_get(request, "plan"), "inputs",
                          json_object_get(request, "inputs"), "overrides",
@@ -177,7 +185,7 @@ static int check_startable(Batch *b, const char *name, const Call *call, Error *
         Call start = {.kind = CALL_START, .who = call->who};
         int r;
 
-        start.body = start_body(name, call->body, NULL);
+        start.body = start_body(name, call->body, &(Elapse){0}, NULL);
         r = start.body ? call_check_start(b, &start, reterr) : error_oom(reterr);
         json_decref(start.body);
         return r;
@@ -255,57 +263,52 @@ static int schedule_put(Batch *b, const char *name, const Call *call, Reply *rep
         return wanted ? change_begin(b, name, wanted, call, reply) : error_oom(&reply->error);
 }
 
-/* The timer was started twice for one elapse, the second time without its Idempotency-Key. */
-static bool has_run(const json_t *row, const char *elapse) {
-        return elapse && streq0(args_text(row, "elapse", NULL), elapse);
-}
-
-static int check_run(const json_t *row, const char *name, const char *elapse, Error *reterr) {
-        int64_t ms;
-
-        if (!json_object_get(row, "active"))
-                return error_set(reterr, EPERM, "not-now", "The schedule '%s' is not set yet",
-                                 name);
-        if (elapse && time_parse(elapse, &ms) < 0)
-                return error_set(reterr, EINVAL, "bad-request", "'elapse' is no time: '%s'",
-                                 elapse);
-        return 0;
-}
-
-static int schedule_run(Batch *b, const char *name, const Call *call, Reply *reply) {
-        const char *elapse = args_text(call->body, "elapse", NULL);
-        json_auto_t *row = row_copy(b, name);
-        Call start = {.kind = CALL_START, .who = call->who};
-        int r = check_run(row, name, elapse, &reply->error);
-
-        if (r < 0)
-                return r;
-        if (has_run(row, elapse)) {
-                reply->job = json_integer_value(json_object_get(row, "job"));
-                reply->replayed = true;
+static int check_run(const json_t *row, const char *name, Error *reterr) {
+        if (json_object_get(row, "active"))
                 return 0;
-        }
-        start.body = start_body(name, json_object_get(row, "active"), call->body);
+        return error_set(reterr, EPERM, "not-now", "The schedule '%s' is not set yet", name);
+}
+
+static int run_begin(Batch *b, const char *name, const Call *call, json_t *row, const Elapse *e,
+                     Reply *reply) {
+        Call start = {.kind = CALL_START, .who = call->who};
+        int r;
+
+        start.body = start_body(name, json_object_get(row, "active"), e, call->body);
         r = start.body ? call_start(b, &start, reply) : error_oom(&reply->error);
         json_decref(start.body);
         if (r < 0)
                 return r;
         if (json_put(row, "job", json_integer(reply->job)) < 0 ||
-            (elapse && json_put(row, "elapse", json_string(elapse)) < 0))
+            (e->of != 0 && elapse_note(row, e, reply->job) < 0))
                 return error_oom(&reply->error);
         return row_write(b, name, json_incref(row), &reply->error);
 }
 
+static int schedule_run(Batch *b, const char *name, const Call *call, Reply *reply) {
+        json_auto_t *row = row_copy(b, name);
+        int r = check_run(row, name, &reply->error);
+        Elapse elapse = {0};
+
+        if (r >= 0)
+                r = elapse_read(call->body, &elapse, &reply->error);
+        if (r < 0)
+                return r;
+        reply->job = elapse_job(row, &elapse);
+        reply->replayed = reply->job > 0;
+        return reply->replayed ? 0 : run_begin(b, name, call, row, &elapse, reply);
+}
+
 int call_schedule(Batch *b, Call *call, Reply *reply) {
         const char *name = args_text(call->body, "name", "");
-        const json_t *schedules = b->schedules ? b->schedules : b->engine->schedules, *row;
+        const json_t *row;
         int r = schedules_possible(b->engine, &reply->error);
 
         if (r < 0)
                 return r;
         if (call->kind == CALL_SCHEDULE_PUT)
                 return schedule_put(b, name, call, reply);
-        r = schedule_find(schedules, name, &row, &reply->error);
+        r = schedule_find(schedules_seen(b), name, &row, &reply->error);
         if (r < 0)
                 return r;
         return call->kind == CALL_SCHEDULE_RUN ? schedule_run(b, name, call, reply)

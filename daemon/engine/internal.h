@@ -111,7 +111,7 @@ struct Engine {
         ChangeFunc change;
         void *change_userdata;
         json_t *tokens;
-        json_t *schedules; /* name -> {"active"?, "change"?: {"job","wanted"?}, "job"?, "elapse"?} */
+        json_t *schedules;   /* name -> {"active"?, "change"?: {"job","wanted"?}, "job"?, "ran"?} */
         ScheduleLook *looks; /* questions to systemd about schedules that are on their way */
         int64_t started;
         char *history_json; /* the last view of a job that is not in memory */
@@ -172,6 +172,19 @@ _must_check_ int schedule_find(const json_t *schedules, const char *name, const 
                                Error *reterr);
 /* -ENOTSUP: this daemon has no systemd that it could ask. */
 _must_check_ int schedules_possible(const Engine *e, Error *reterr);
+/* ---- elapses.c ---- */
+/* Wall ms: the moment that the calendar event names, and when the timer fired for it. 0: none. */
+typedef struct Elapse {
+        int64_t of, at;
+} Elapse;
+
+/* As a request names it; none is no error. */
+_must_check_ int elapse_read(const json_t *body, Elapse *ret, Error *reterr);
+/* When the job's window begins: what was missed and is made up for has all of it. */
+int64_t elapse_begins(const Elapse *e);
+/* The job that was started for it; 0: none. */
+int64_t elapse_job(const json_t *row, const Elapse *e);
+_must_check_ int elapse_note(json_t *row, const Elapse *e, int64_t job);
 /* ---- schedules.c ---- */
 void schedule_looks_free(Engine *e);
 

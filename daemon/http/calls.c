@@ -61,7 +61,8 @@ static const Member schedule_members[] = {
         {"missed", MEMBER_TEXT},
         {NULL},
 };
-static const Member run_members[] = {{"elapse", MEMBER_TEXT}, {"reason", MEMBER_TEXT}, {NULL}};
+static const Member run_members[] = {
+        {"elapse", MEMBER_TEXT}, {"at", MEMBER_TEXT}, {"reason", MEMBER_TEXT}, {NULL}};
 static const Member no_members[] = {{NULL}};
 
 static const Member *const call_members[_CALL_KIND_MAX] = {

@@ -198,8 +198,62 @@ def test_the_timer_starts_one_job_for_an_elapse_however_often_it_fires(machine, 
     assert view["labels"] == {"schedule": schedule.name, "who": "me"}
     assert schedule.view()["job"] == before[0]
     elapse = moment(view["window"]["begins"])
-    assert elapse.second % 5 < 2, elapse
+    assert elapse.second % 5 == 0 and elapse.microsecond == 0, elapse  # as the calendar has it
     assert moment(view["window"]["ends"]) - elapse == datetime.timedelta(hours=2)
+
+
+def named(when):
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_an_elapse_that_comes_again_with_the_clock_set_back_gives_the_same_job(updd, schedule):
+    """systemd lets it come once more then: it fires at another time, for the same moment."""
+    schedule.add(NEVER, "--window", "2h")
+    elapse = datetime.datetime.now(UTC).replace(microsecond=0)
+
+    def run(elapse, late=None):
+        at = {} if late is None else {"at": named(elapse + datetime.timedelta(seconds=late))}
+        job = updd.api("POST", f"/v1/schedules/{schedule.name}/run",
+                       {"elapse": named(elapse), **at})["id"]
+        return updd.wait_for(job, "succeeded")
+    first = run(elapse, 0.2)
+    assert moment(first["window"]["begins"]) == elapse
+    assert {run(elapse, 0.7)["id"], run(elapse)["id"]} == {first["id"]}
+    earlier = [run(elapse - datetime.timedelta(minutes=m), 0.3)["id"] for m in range(1, 4)]
+    assert len(set(earlier)) == 3 and first["id"] not in earlier
+    updd.kill9()
+    assert run(elapse, 0.4)["id"] == first["id"]
+    assert run(elapse - datetime.timedelta(minutes=2), 0.9)["id"] == earlier[1]
+    updd.refuse(400, "bad-request", "POST", f"/v1/schedules/{schedule.name}/run",
+                {"at": named(elapse)})
+
+
+def test_an_elapse_that_is_made_up_for_has_its_whole_window(updd, schedule):
+    schedule.add(NEVER, "--window", "1h")
+    now = datetime.datetime.now(UTC).replace(microsecond=0)
+    job = updd.api("POST", f"/v1/schedules/{schedule.name}/run",
+                   {"elapse": named(now - datetime.timedelta(hours=5)), "at": named(now)})["id"]
+    assert moment(updd.wait_for(job, "succeeded")["window"]["begins"]) == now
+
+
+def test_a_start_that_cannot_reach_updd_is_made_again(machine, updd, schedule):
+    schedule.add("*:*:0/5")
+    updd.wait_for(schedule.elapsed(), "succeeded")
+    before = [j["id"] for j in schedule.jobs()]
+    machine.run("systemctl", "stop", "updd.service", "updd.socket")
+    machine.run("systemctl", "mask", "--runtime", "updd.service", "updd.socket")
+    try:
+        machine.run("systemctl", "start", "--no-block", schedule.service)
+        updd.until(lambda: int(machine.show(schedule.service, "NRestarts")["NRestarts"]) >= 1, 40,
+                   "nobody starts it again")
+    finally:
+        machine.run("systemctl", "unmask", "--runtime", "updd.service", "updd.socket")
+        machine.run("systemctl", "start", "updd.socket", "updd.service")
+    updd.wait_up()
+    updd.until(lambda: machine.show(schedule.service, "ActiveState", "Result") == {
+        "ActiveState": "inactive", "Result": "success"}, 40, lambda: machine.ask(
+            "systemctl", "status", schedule.service).stdout)
+    assert [j["id"] for j in schedule.jobs()] == before
 
 
 @pytest.mark.parametrize("missed", ["run", "skip"])
