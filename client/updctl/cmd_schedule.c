@@ -34,7 +34,7 @@ static int schedule_show(Ctl *ctl, const char *name) {
         return EXIT_AS_ASKED;
 }
 
-static int schedule_list(Ctl *ctl) {
+static int schedule_list(Ctl *ctl, const char *name) {
         _cleanup_response_ Response page = RESPONSE_INIT;
         json_t *schedule, *schedules;
         size_t i;
@@ -94,48 +94,16 @@ static int wait_changed(Ctl *ctl, const Response *schedule) {
         return tell_failed(ctl, job.json);
 }
 
-static int put_member(Ctl *ctl, json_t *body, const char *key, OptionId option) {
-        const char *value = args_value(ctl->args, option);
-
-        return value && json_put(body, key, json_string(value)) < 0
-                       ? tell(ctl, EXIT_USAGE, "the value of --%s is not UTF-8", key)
-                       : 0;
-}
-
-static int put_pairs(Ctl *ctl, json_t *body, const char *key, OptionId option) {
-        json_t *pairs = json_object();
-
-        if (json_put(body, key, pairs) < 0)
-                return tell(ctl, EXIT_REFUSED, "out of memory");
-        return args_pairs(ctl->args, option, ctl->err, pairs);
-}
-
-static int put_overrides(Ctl *ctl, json_t *body) {
-        const Args *args = ctl->args;
-        json_t *names = json_array();
-
-        if (json_put(body, "overrides", names) < 0)
-                return tell(ctl, EXIT_REFUSED, "out of memory");
-        for (unsigned i = 0; i < args->n_values[OPT_OVERRIDE]; i++)
-                if (json_array_append_new(names, json_string(args->values[OPT_OVERRIDE][i])) < 0)
-                        return tell(ctl, EXIT_USAGE, "the override's name is not UTF-8");
-        return 0;
-}
-
 static int schedule_body(Ctl *ctl, json_t *body) {
-        int r = put_member(ctl, body, "plan", OPT_PLAN_START);
+        int r = put_given_text(ctl, body, "plan", OPT_PLAN_START);
 
         if (r == 0)
-                r = put_member(ctl, body, "on", OPT_ON);
+                r = put_given_text(ctl, body, "on", OPT_ON);
         if (r == 0)
-                r = put_member(ctl, body, "window", OPT_WINDOW);
+                r = put_given_text(ctl, body, "window", OPT_WINDOW);
         if (r == 0)
-                r = put_member(ctl, body, "missed", OPT_MISSED);
-        if (r == 0)
-                r = put_pairs(ctl, body, "inputs", OPT_INPUT);
-        if (r == 0)
-                r = put_pairs(ctl, body, "labels", OPT_LABEL);
-        return r > 0 ? r : put_overrides(ctl, body);
+                r = put_given_text(ctl, body, "missed", OPT_MISSED);
+        return r > 0 ? r : put_given(ctl, body);
 }
 
 static int schedule_add(Ctl *ctl, const char *name) {
@@ -184,7 +152,7 @@ static int schedule_run_now(Ctl *ctl, const char *name) {
         _cleanup_free_ char *path = schedule_path(name, "/run");
         _cleanup_response_ Response job = RESPONSE_INIT;
         json_auto_t *body = json_object();
-        int r = put_member(ctl, body, "reason", OPT_REASON);
+        int r = put_given_text(ctl, body, "reason", OPT_REASON);
 
         if (r == 0)
                 r = ctl_post(ctl, path ? path : "", body, &job);
@@ -200,22 +168,65 @@ static int schedule_run_now(Ctl *ctl, const char *name) {
 
 /* ---- the verbs ---- */
 
+typedef struct Subverb {
+        const char *verb;
+        int (*func)(Ctl *ctl, const char *name);
+        OptionId options[8];
+} Subverb;
+
+static const Subverb subverbs[] = {
+        {"add",
+         schedule_add,
+         {OPT_PLAN_START, OPT_ON, OPT_WINDOW, OPT_INPUT, OPT_LABEL, OPT_OVERRIDE, OPT_MISSED}},
+        {"list", schedule_list, {0}},
+        {"show", schedule_show, {0}},
+        {"remove", schedule_remove, {0}},
+        {"run-now", schedule_run_now, {OPT_REASON, OPT_FOLLOW_JOB}},
+        {"fire", schedule_fire, {0}},
+};
+
+static bool takes(const Subverb *sub, OptionId option) {
+        for (size_t i = 0; i < ELEMENTSOF(sub->options); i++)
+                if (sub->options[i] == option)
+                        return true;
+        return false;
+}
+
+/* The command takes them all; each belongs to one of the subverbs. */
+static int check_options(Ctl *ctl, const Subverb *sub) {
+        for (size_t i = 0; i < ELEMENTSOF(ctl->args->command->options); i++) {
+                OptionId option = ctl->args->command->options[i];
+
+                if (option == OPT_NONE || !args_has(ctl->args, option) || takes(sub, option))
+                        continue;
+                (void) tell(ctl, EXIT_USAGE, "schedule %s takes no --%s", sub->verb,
+                            option_row(option)->name);
+                for (size_t k = 0; k < ELEMENTSOF(subverbs); k++)
+                        if (takes(&subverbs[k], option))
+                                tell_hint(ctl, "schedule %s does", subverbs[k].verb);
+                return EXIT_USAGE;
+        }
+        return 0;
+}
+
+/* All but `list` are about one schedule. */
+static const Subverb *subverb_find(const char *verb, const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(subverbs); i++)
+                if (streq(subverbs[i].verb, verb) && streq(verb, "list") == !name)
+                        return &subverbs[i];
+        return NULL;
+}
+
 int cmd_schedule(Ctl *ctl) {
-        static const struct {
-                const char *verb;
-                int (*func)(Ctl *ctl, const char *name);
-        } table[] = {
-                {"add", schedule_add},         {"show", schedule_show}, {"remove", schedule_remove},
-                {"run-now", schedule_run_now}, {"fire", schedule_fire},
-        };
         static const char *const verbs[] = {"add", "list", "show", "remove", "run-now"};
         const char *verb = args_word(ctl->args, 0), *name = args_word(ctl->args, 1), *nearest;
+        const Subverb *sub = subverb_find(verb, name);
+        int r;
 
-        if (streq(verb, "list") && !name)
-                return schedule_list(ctl);
-        for (size_t i = 0; name && i < ELEMENTSOF(table); i++)
-                if (streq(table[i].verb, verb))
-                        return table[i].func(ctl, name);
+        if (sub) {
+                r = check_options(ctl, sub);
+                return r > 0 ? r : sub->func(ctl, name);
+        }
         nearest = guess(verb, verbs, ELEMENTSOF(verbs));
         (void) tell(ctl, EXIT_USAGE,
                     "schedule takes: add NAME --plan NAME --on CALENDAR, list, show NAME, remove "

@@ -59,24 +59,11 @@ static void add_env_secrets(const json_t *plan, json_t *secrets) {
 }
 
 static int add_inputs(Ctl *ctl, json_t *body) {
-        json_t *inputs = json_object(), *labels = json_object(), *overrides = json_array();
-        const Args *args = ctl->args;
-        int r;
+        int r = put_given(ctl, body);
 
-        if (json_put(body, "inputs", inputs) < 0 || json_put(body, "labels", labels) < 0 ||
-            json_put(body, "overrides", overrides) < 0)
-                return tell(ctl, EXIT_REFUSED, "out of memory");
-        r = args_pairs(args, OPT_INPUT, ctl->err, inputs);
         if (r == 0)
-                r = args_pairs(args, OPT_LABEL, ctl->err, labels);
-        for (unsigned i = 0; i < args->n_values[OPT_OVERRIDE]; i++)
-                if (json_array_append_new(overrides, json_string(args->values[OPT_OVERRIDE][i])) <
-                    0)
-                        return tell(ctl, EXIT_USAGE, "the override's name is not UTF-8");
-        if (args_value(args, OPT_REASON) &&
-            json_put(body, "reason", json_string(args_value(args, OPT_REASON))) < 0)
-                return tell(ctl, EXIT_USAGE, "the reason is not UTF-8");
-        if (args_has(args, OPT_DRY_RUN))
+                r = put_given_text(ctl, body, "reason", OPT_REASON);
+        if (args_has(ctl->args, OPT_DRY_RUN))
                 (void) json_put(body, "dry_run", json_true());
         return r;
 }

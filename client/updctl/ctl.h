@@ -46,6 +46,12 @@ _must_check_ int ctl_call(Ctl *ctl, const Request *q, Response *ret);
 _must_check_ _printf_(3, 4) int ctl_get(Ctl *ctl, Response *ret, const char *format, ...);
 _must_check_ int ctl_post(Ctl *ctl, const char *path, const json_t *body, Response *ret);
 
+/* ---- what the command line gives (given.c); told when it cannot be ---- */
+/* "inputs", "labels" and "overrides". */
+_must_check_ int put_given(Ctl *ctl, json_t *body);
+/* The option's value, when it has one. */
+_must_check_ int put_given_text(Ctl *ctl, json_t *body, const char *key, OptionId option);
+
 /* ---- choosing ---- */
 /* The job that the word (number or name, or NULL for the only unfinished one) means. */
 _must_check_ int pick_job(Ctl *ctl, const char *word, Response *ret);
