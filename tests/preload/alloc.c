@@ -15,7 +15,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/preload/wrap.h"
@@ -42,20 +41,11 @@ static pid_t self;
 
 __attribute__((constructor)) static void alloc_init(void) {
         const char *program = getenv("UPDD_ALLOC_PROGRAM"), *file = getenv("UPDD_ALLOC_CONTROL");
-        void *at;
-        int fd;
 
         if (!program || !file || strcmp(program, program_invocation_short_name) != 0)
                 return;
-        fd = open(file, O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-                abort(); /* a test that counts nothing must not pass */
-        at = mmap(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (at == MAP_FAILED)
-                abort();
-        (void) close(fd);
         self = getpid();
-        control = at;
+        control = control_of(file, sizeof(Control));
 }
 
 static bool fails(void) {

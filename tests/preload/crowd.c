@@ -12,7 +12,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/preload/wrap.h"
@@ -27,19 +26,10 @@ static Control *control;
 
 __attribute__((constructor)) static void crowd_init(void) {
         const char *program = getenv("UPDD_CROWD_PROGRAM"), *file = getenv("UPDD_CROWD_CONTROL");
-        void *at;
-        int fd;
 
         if (!program || !file || fnmatch(program, program_invocation_short_name, 0) != 0)
                 return;
-        fd = open(file, O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-                abort(); /* a test that counts nothing must not pass */
-        at = mmap(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (at == MAP_FAILED)
-                abort();
-        (void) close(fd);
-        control = at;
+        control = control_of(file, sizeof(Control));
 }
 
 static bool is_crowded(void) {
