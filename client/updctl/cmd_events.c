@@ -4,8 +4,6 @@
 
 #include "client/updctl/ctl.h"
 
-#define PAGE 200
-
 static void put_event(const Screen *s, const json_t *event) {
         _cleanup_free_ char *seq = strf("%" PRId64, get_int(event, "seq"));
         _cleanup_free_ char *clock = clock_text(get_time(event, "time")), *data = NULL;
@@ -21,37 +19,15 @@ static void put_event(const Screen *s, const json_t *event) {
                   {PLAIN, 14, step}, {NOTE, 0, get_text(event, "by")}, {DIM, 0, data});
 }
 
-static int show_event(Ctl *ctl, json_t *event, json_t *all) {
+static int show_event(Ctl *ctl, const json_t *event, void *userdata) {
+        json_t *all = userdata;
+
         if (all)
-                return json_array_append(all, event) < 0 ? EXIT_REFUSED : 0;
+                return json_array_append(all, (json_t *) event) < 0 ? EXIT_REFUSED : 0;
         if (ctl->json)
                 return put_json_value(ctl, event);
         put_event(ctl->out, event);
         return 0;
-}
-
-/* What is new since *after, page by page. */
-static int show_new(Ctl *ctl, int64_t job, int64_t *after, json_t *all) {
-        for (;;) {
-                _cleanup_response_ Response page = RESPONSE_INIT;
-                json_t *event;
-                size_t i;
-                int r;
-
-                r = ctl_get(ctl, &page, "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=%d",
-                            job, *after, PAGE);
-                if (r > 0)
-                        return r;
-                json_array_foreach (json_object_get(page.json, "events"), i, event) {
-                        r = show_event(ctl, event, all);
-                        if (r > 0)
-                                return r;
-                        *after = MAX(*after, get_int(event, "seq"));
-                }
-                (void) fflush(ctl->out->f);
-                if (i < PAGE)
-                        return 0;
-        }
 }
 
 int cmd_events(Ctl *ctl) {
@@ -63,7 +39,8 @@ int cmd_events(Ctl *ctl) {
 
         r = pick_job(ctl, args_word(ctl->args, 0), &job);
         while (r == 0) {
-                r = show_new(ctl, get_int(job.json, "id"), &after, all);
+                r = events_each(ctl, get_int(job.json, "id"), &after, show_event, all);
+                (void) fflush(ctl->out->f);
                 if (r > 0 || !follow || job_ended(job.json))
                         break;
                 r = next_change(ctl, &job);

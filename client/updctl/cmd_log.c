@@ -6,7 +6,6 @@
 #include "api/text.h"
 #include "client/updctl/ctl.h"
 
-#define PAGE 200
 #define PAUSE_NS (300 * 1000 * 1000)
 
 /* Off a terminal the log comes out byte for byte. On one it is cleaned line by line: an incomplete
@@ -126,8 +125,14 @@ static int put_log_json(Ctl *ctl, const Source *source) {
         return put_json_value(ctl, document);
 }
 
+typedef struct Attempts {
+        int64_t job;
+        bool follow;
+} Attempts;
+
 /* The attempt that the event tells the begin of. */
-static int show_attempt(Ctl *ctl, int64_t job, const json_t *event, bool follow) {
+static int show_attempt(Ctl *ctl, const json_t *event, void *userdata) {
+        const Attempts *a = userdata;
         static const char *const types[] = {"step_started", "step_undoing", "hook_started"};
         const char *type = get_text(event, "type"), *step = get_text(event, "step");
         unsigned n = (unsigned) get_int(event, "attempt");
@@ -141,44 +146,23 @@ static int show_attempt(Ctl *ctl, int64_t job, const json_t *event, bool follow)
                 return 0;
         heading = n > 1 ? strf("== %s, attempt %u ==", step_of(event), n)
                         : strf("== %s ==", step_of(event));
-        r = stream(ctl, (Source){.job = job,
+        r = stream(ctl, (Source){.job = a->job,
                                  .step = step,
                                  .attempt = MAX(n, 1u),
-                                 .follow = follow,
+                                 .follow = a->follow,
                                  .heading = heading ? heading : ""});
         return r == EXIT_UNREACHABLE ? r : 0;
 }
 
-/* The attempts that have begun since *after, in the order in which they did. */
-static int show_attempts(Ctl *ctl, int64_t job, int64_t *after, bool follow) {
-        for (;;) {
-                _cleanup_response_ Response page = RESPONSE_INIT;
-                json_t *event;
-                size_t i;
-                int r;
-
-                r = ctl_get(ctl, &page, "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=%d",
-                            job, *after, PAGE);
-                if (r > 0)
-                        return r;
-                json_array_foreach (json_object_get(page.json, "events"), i, event) {
-                        r = show_attempt(ctl, job, event, follow);
-                        if (r > 0)
-                                return r;
-                        *after = MAX(*after, get_int(event, "seq"));
-                }
-                if (i < PAGE)
-                        return 0;
-        }
-}
-
 /* All steps; with -f until the job ends. */
 static int show_all(Ctl *ctl, Response *job, bool follow) {
-        int64_t id = get_int(job->json, "id"), after = 0;
+        Attempts attempts = {.job = get_int(job->json, "id"), .follow = follow};
+        int64_t after = 0;
         int r;
 
+        /* In the order in which they began. */
         for (;;) {
-                r = show_attempts(ctl, id, &after, follow);
+                r = events_each(ctl, attempts.job, &after, show_attempt, &attempts);
                 if (r > 0 || !follow || job_ended(job->json))
                         return r;
                 r = next_change(ctl, job);

@@ -119,7 +119,7 @@ static int check_allowed(Ctl *ctl, const json_t *job) {
         _cleanup_free_ char *actions = join_texts(json_object_get(job, "actions"), ", ");
 
         if (args_has(ctl->args, OPT_STRATEGY) ||
-            array_has(json_object_get(job, "actions"), "rollback"))
+            json_has_text(json_object_get(job, "actions"), "rollback"))
                 return 0;
         (void) tell(ctl, EXIT_REFUSED, "job %" PRId64 " (%s) cannot be rolled back now",
                     get_int(job, "id"), state_look(get_text(job, "state"))->words);

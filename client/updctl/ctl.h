@@ -18,7 +18,6 @@ int64_t get_time(const json_t *object, const char *key);
 _must_check_ char *value_text(const json_t *value);
 /* The texts of an array, joined. Caller frees; NULL when there are none. */
 _must_check_ char *join_texts(const json_t *array, const char *between);
-bool array_has(const json_t *array, const char *text);
 
 /* ---- times as people read them: local, caller frees ---- */
 char *clock_text(int64_t wall_ms);    /* "12:03:04" */
@@ -45,6 +44,10 @@ int put_json_value(Ctl *ctl, const json_t *value);
 _must_check_ int ctl_call(Ctl *ctl, const Request *q, Response *ret);
 _must_check_ _printf_(3, 4) int ctl_get(Ctl *ctl, Response *ret, const char *format, ...);
 _must_check_ int ctl_post(Ctl *ctl, const char *path, const json_t *body, Response *ret);
+/* What happened to the job since *after, in order, page by page; *after goes along. `seen` says 0, or
+ * above it to end that. */
+typedef int (*EventSeen)(Ctl *ctl, const json_t *event, void *userdata);
+_must_check_ int events_each(Ctl *ctl, int64_t job, int64_t *after, EventSeen seen, void *userdata);
 
 /* ---- what the command line gives (given.c); told when it cannot be ---- */
 /* "inputs", "labels" and "overrides". */

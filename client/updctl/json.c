@@ -44,16 +44,6 @@ char *join_texts(const json_t *array, const char *between) {
         return out;
 }
 
-bool array_has(const json_t *array, const char *text) {
-        json_t *item;
-        size_t i;
-
-        json_array_foreach ((json_t *) array, i, item)
-                if (streq0(json_string_value(item), text))
-                        return true;
-        return false;
-}
-
 typedef enum TimeForm { CLOCK, TODAY, THIS_YEAR, ANY_YEAR } TimeForm;
 
 static char *format_local(const struct tm *tm, TimeForm form) {

@@ -6,6 +6,7 @@
 
 #include "client/updctl/ctl.h"
 
+#define EVENTS_PAGE 200
 #define POLL_S 30
 
 int ctl_call(Ctl *ctl, const Request *q, Response *ret) {
@@ -37,6 +38,28 @@ int ctl_get(Ctl *ctl, Response *ret, const char *format, ...) {
 
 int ctl_post(Ctl *ctl, const char *path, const json_t *body, Response *ret) {
         return ctl_call(ctl, &(Request){.method = "POST", .path = path, .body = body}, ret);
+}
+
+int events_each(Ctl *ctl, int64_t job, int64_t *after, EventSeen seen, void *userdata) {
+        for (;;) {
+                _cleanup_response_ Response page = RESPONSE_INIT;
+                json_t *event;
+                size_t i;
+                int r;
+
+                r = ctl_get(ctl, &page, "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=%d",
+                            job, *after, EVENTS_PAGE);
+                if (r > 0)
+                        return r;
+                json_array_foreach (json_object_get(page.json, "events"), i, event) {
+                        r = seen(ctl, event, userdata);
+                        if (r > 0)
+                                return r;
+                        *after = MAX(*after, get_int(event, "seq"));
+                }
+                if (i < EVENTS_PAGE)
+                        return 0;
+        }
 }
 
 static bool is_number(const char *word) {
@@ -131,13 +154,13 @@ bool wait_can_retry(const json_t *wait) {
         const char *kind = get_text(wait, "kind");
 
         return streq0(kind, "retry-or-skip") || streq0(kind, "missing-secret") ||
-               array_has(json_object_get(wait, "can"), "retry");
+               json_has_text(json_object_get(wait, "can"), "retry");
 }
 
 bool wait_can_skip(const json_t *wait) {
         const json_t *can = json_object_get(wait, "can");
 
-        return can ? array_has(can, "skip") : streq0(get_text(wait, "kind"), "retry-or-skip");
+        return can ? json_has_text(can, "skip") : streq0(get_text(wait, "kind"), "retry-or-skip");
 }
 
 const char *step_of(const json_t *object) {

@@ -113,28 +113,20 @@ static void put_new_waits(Follow *f) {
         }
 }
 
+static int tell_event(Ctl *ctl, const json_t *event, void *userdata) {
+        Follow *f = userdata;
+
+        note_begin(f, event);
+        put_event(f, event);
+        return 0;
+}
+
 int plain_tell(Follow *f) {
-        int64_t version = get_int(f->last.json, "version");
+        if (f->told < get_int(f->last.json, "version")) {
+                int r = events_each(f->ctl, f->id, &f->told, tell_event, f);
 
-        while (f->told < version) {
-                _cleanup_response_ Response page = RESPONSE_INIT;
-                int64_t before = f->told;
-                json_t *event;
-                size_t i;
-                int r;
-
-                r = ctl_get(f->ctl, &page,
-                            "/v1/jobs/%" PRId64 "/events?after=%" PRId64 "&limit=200", f->id,
-                            f->told);
                 if (r > 0)
                         return r;
-                json_array_foreach (json_object_get(page.json, "events"), i, event) {
-                        note_begin(f, event);
-                        put_event(f, event);
-                        f->told = MAX(f->told, get_int(event, "seq"));
-                }
-                if (f->told == before)
-                        break;
         }
         put_new_waits(f);
         (void) fflush(f->ctl->out->f);

@@ -27,6 +27,12 @@ int compose_project(Step *s, Service *v, Project **ret, Error *reterr) {
         return r;
 }
 
+int compose_containers(Step *s, Service *v, Project **ret, json_t **ret_containers, Error *reterr) {
+        int r = compose_project(s, v, ret, reterr);
+
+        return r < 0 ? r : project_containers(*ret, ret_containers, reterr);
+}
+
 /* ---- looking ---- */
 
 bool compose_runs(const json_t *container) {
@@ -102,9 +108,7 @@ static int compose_look(Step *s, Service *v, ServiceLook *ret, Error *reterr) {
         size_t i;
         int r;
 
-        r = compose_project(s, v, &p, reterr);
-        if (r >= 0)
-                r = project_containers(p, &containers, reterr);
+        r = compose_containers(s, v, &p, &containers, reterr);
         if (r >= 0)
                 r = project_wanted(p, &wanted, reterr);
         if (r < 0)
@@ -153,9 +157,7 @@ static int compose_tail(Step *s, Service *v, unsigned n, json_t **ret, Error *re
         Project *p;
         int r;
 
-        r = compose_project(s, v, &p, reterr);
-        if (r >= 0)
-                r = project_containers(p, &containers, reterr);
+        r = compose_containers(s, v, &p, &containers, reterr);
         if (r < 0)
                 return r;
         count = json_array_size(containers);
@@ -179,9 +181,7 @@ static int compose_prepare(Step *s, Service *v, json_t *entry, Error *reterr) {
         size_t i;
         int r;
 
-        r = compose_project(s, v, &p, reterr);
-        if (r >= 0)
-                r = project_containers(p, &containers, reterr);
+        r = compose_containers(s, v, &p, &containers, reterr);
         if (r < 0)
                 return r;
         json_array_foreach (containers, i, container) {
@@ -263,9 +263,7 @@ static int compose_unstart(Step *s, Service *v, const json_t *entry, Error *rete
         size_t i;
         int r;
 
-        r = compose_project(s, v, &p, reterr);
-        if (r >= 0)
-                r = project_containers(p, &containers, reterr);
+        r = compose_containers(s, v, &p, &containers, reterr);
         if (r < 0)
                 return r;
         json_array_foreach (containers, i, container) {

@@ -8,6 +8,9 @@
 
 /* The service's project, opened once. Borrowed. */
 _must_check_ int compose_project(Step *s, Service *v, Project **ret, Error *reterr);
+/* The same, and its containers; the caller owns those. */
+_must_check_ int compose_containers(Step *s, Service *v, Project **ret, json_t **ret_containers,
+                                    Error *reterr);
 
 /* Runs it now, however badly? */
 bool compose_runs(const json_t *container);

@@ -248,10 +248,8 @@ int compose_restored(Step *s, Service *v, const json_t *entry, ServiceLook *ret,
         json_t *recorded;
         Project *p;
         size_t i;
-        int r = compose_project(s, v, &p, reterr);
+        int r = compose_containers(s, v, &p, &containers, reterr);
 
-        if (r >= 0)
-                r = project_containers(p, &containers, reterr);
         if (r < 0)
                 return r;
         json_array_foreach (json_object_get(entry, "containers"), i, recorded) {

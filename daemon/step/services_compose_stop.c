@@ -126,9 +126,7 @@ int compose_record(Step *s, Service *v, json_t *entry, Error *reterr) {
 
         r = args_bool(v->def, "remove", false, &remove, reterr);
         if (r >= 0)
-                r = compose_project(s, v, &p, reterr);
-        if (r >= 0)
-                r = project_containers(p, &containers, reterr);
+                r = compose_containers(s, v, &p, &containers, reterr);
         if (r < 0)
                 return r;
         json_array_foreach (containers, i, container) {
@@ -261,10 +259,8 @@ int compose_take_down(Step *s, Project *p, const json_t *containers, bool remove
 int compose_stop(Step *s, Service *v, const json_t *entry, Error *reterr) {
         json_auto_t *containers = NULL;
         Project *p;
-        int r = compose_project(s, v, &p, reterr);
+        int r = compose_containers(s, v, &p, &containers, reterr);
 
-        if (r >= 0)
-                r = project_containers(p, &containers, reterr);
         if (r < 0 || json_array_size(containers) == 0)
                 return r;
         return compose_take_down(s, p, containers, json_is_true(json_object_get(entry, "remove")),
