@@ -121,6 +121,12 @@ int unit_tail(Step *s, Service *v, unsigned n, json_t **ret, Error *reterr);
 /* Adds "unit", "ran", "state": ActiveState, "enabled": UnitFileState, and "links": what in /etc and
  * /run makes it so. */
 _must_check_ int unit_file_record(const json_t *p, const char *unit, json_t *entry, Error *reterr);
+/* Lets systemd do `method` (EnableUnitFiles, MaskUnitFiles, UnmaskUnitFiles) to the unit's file, sees
+ * it onto the disk, and has systemd read it. `runtime`: until the next boot. */
+_must_check_ int unit_file_change(Step *s, Service *v, const char *method, const char *unit,
+                                  bool runtime, Error *reterr);
+/* Removes the links that enable a unit with these properties, durably; masked or not. How many. */
+_must_check_ int unit_file_disable(Step *s, const char *unit, const json_t *p, Error *reterr);
 /* Sees to it that neither the next boot nor another unit starts it. What is taken away for that is
  * noted in the job (held.h), with the "also" and "triggers" of `more` (borrowed, or NULL). */
 _must_check_ int unit_file_hold(Step *s, Service *v, const char *unit, const json_t *more,

@@ -81,19 +81,25 @@ int unit_file_is_held(Step *s, const char *unit, Error *reterr) {
 
 /* ---- holding it down ---- */
 
+int unit_file_disable(Step *s, const char *unit, const json_t *p, Error *reterr) {
+        json_auto_t *links = NULL;
+        int n = unit_links_list(p, &links, reterr), r;
+
+        if (n >= 0)
+                n = unit_links_remove(s, links, unit, reterr);
+        r = n < 0 ? n : unit_links_sync(reterr);
+        return r < 0 ? r : n;
+}
+
 /* Also what an attempt that was killed has noted, and not come to. */
 static int take_links(Step *s, Service *v, const char *unit, const json_t *p, Error *reterr) {
-        json_auto_t *note = NULL, *links = NULL;
+        json_auto_t *note = NULL;
         int n = unit_file_note(s, unit, &note, reterr), r;
 
         if (n >= 0)
-                n = unit_links_list(p, &links, reterr);
-        if (n >= 0)
-                n = unit_links_remove(s, links, unit, reterr);
-        r = n < 0 ? n : unit_links_remove(s, json_object_get(note, "links"), unit, reterr);
-        n = r < 0 ? r : n + r;
-        r = n < 0 ? n : unit_links_sync(reterr);
-        return r < 0 || n == 0 ? r : unit_reload(s, v, reterr);
+                n = unit_links_remove(s, json_object_get(note, "links"), unit, reterr);
+        r = n < 0 ? n : unit_file_disable(s, unit, p, reterr);
+        return r < 0 || n + r == 0 ? r : unit_reload(s, v, reterr);
 }
 
 /* Is there anything left that may start it, but for what this job holds down as well? */
@@ -143,8 +149,8 @@ int unit_file_hold(Step *s, Service *v, const char *unit, const json_t *more, Er
 
 /* ---- giving it back ---- */
 
-static int change(Step *s, Service *v, const char *method, const char *unit, bool runtime,
-                  Error *reterr) {
+int unit_file_change(Step *s, Service *v, const char *method, const char *unit, bool runtime,
+                     Error *reterr) {
         bool forced = !streq(method, "UnmaskUnitFiles");
         int r;
 
@@ -168,7 +174,7 @@ static int enable_anew(Step *s, Service *v, const char *unit, const char *state,
         r = unit_show(s, v, unit, &p, reterr);
         if (r < 0 || is_enabled(file_state(p)))
                 return r;
-        return change(s, v, "EnableUnitFiles", unit, is_runtime(state), reterr);
+        return unit_file_change(s, v, "EnableUnitFiles", unit, is_runtime(state), reterr);
 }
 
 /* How many links were made and, when it is to be `exactly` as it was, removed. */
@@ -224,7 +230,7 @@ int unit_file_restore(Step *s, Service *v, const json_t *entry, Error *reterr) {
         r = unit_show(s, v, unit, &p, reterr);
         if (r < 0 || unit_is_active(p) || !is_masked(file_state(p)))
                 return r;
-        return change(s, v, "UnmaskUnitFiles", unit, is_runtime(file_state(p)), reterr);
+        return unit_file_change(s, v, "UnmaskUnitFiles", unit, is_runtime(file_state(p)), reterr);
 }
 
 int unit_file_remask(Step *s, Service *v, const json_t *entry, Error *reterr) {
@@ -238,5 +244,5 @@ int unit_file_remask(Step *s, Service *v, const json_t *entry, Error *reterr) {
         r = unit ? unit_show(s, v, unit, &p, reterr) : error_oom(reterr);
         if (r < 0 || is_masked(file_state(p)))
                 return r;
-        return change(s, v, "MaskUnitFiles", unit, is_runtime(state), reterr);
+        return unit_file_change(s, v, "MaskUnitFiles", unit, is_runtime(state), reterr);
 }

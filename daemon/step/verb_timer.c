@@ -2,12 +2,12 @@
 /*
  * timer {name, on, missed}: updd's own, for schedules. The instance of updctl-start@.timer that has
  * the schedule's name gets a drop-in that says when it elapses, is enabled and started; without `on`
- * all of that is taken away. Undo puts back the drop-in, and makes the timer what it was.
- *   {"undo": "timer", "enabled", "active"}   how it was, before the first change
+ * all of that is taken away, and nothing of anybody else's. Undo puts back the drop-in, and makes the
+ * timer what it was.
+ *   {"undo": "timer", …: unit_file_record()}   how it was, before the first change
  */
 #include "daemon/step/place.h"
 #include "daemon/step/services_unit.h"
-#include "daemon/step/services_unit_links.h"
 
 #define UNITS "/etc/systemd/system"
 #define DROP_IN "schedule.conf"
@@ -18,11 +18,6 @@ typedef struct Timer {
         Service service; /* no plan's: what the calls to systemd go by */
         char *unit, *folder, *file;
 } Timer;
-
-/* Does the machine start it, and does it run? */
-typedef struct TimerState {
-        bool enabled, active;
-} TimerState;
 
 static void timer_done(Timer *t) {
         service_done(&t->service);
@@ -42,52 +37,31 @@ static int timer_init(Timer *t, const json_t *args, Error *reterr) {
 
 /* ---- systemd ---- */
 
-static int timer_look(Step *s, Timer *t, TimerState *ret, Error *reterr) {
+static int timer_is_active(Step *s, Timer *t, Error *reterr) {
         json_auto_t *p = NULL;
         int r = unit_show(s, &t->service, t->unit, &p, reterr);
 
-        if (r < 0)
-                return r;
-        *ret = (TimerState){
-                .enabled = streq(args_text(p, "UnitFileState", ""), "enabled"),
-                .active = streq(args_text(p, "ActiveState", ""), "active"),
-        };
-        return 0;
+        return r < 0 ? r : unit_is_active(p);
 }
 
 static int timer_job(Step *s, Timer *t, const char *method, Error *reterr) {
         _cleanup_free_ char *result = NULL;
-        TimerState now = {0};
         int r = unit_job(s, &t->service, method, t->unit, SETTLE_MS, &result, reterr);
 
         if (r >= 0)
-                r = timer_look(s, t, &now, reterr);
-        if (r < 0 || now.active == streq(method, "StartUnit"))
-                return r;
+                r = timer_is_active(s, t, reterr);
+        if (r < 0 || (r > 0) == streq(method, "StartUnit"))
+                return MIN(r, 0);
         return error_set(reterr, EREMOTEIO, "timer-failed", "systemd: %s %s: %s", method, t->unit,
                          result ? result : "not done in time");
-}
-
-/* EnableUnitFiles(files, runtime, force), DisableUnitFiles(files, runtime). */
-static int timer_enable(Step *s, Timer *t, bool enable, Error *reterr) {
-        const char *method = enable ? "EnableUnitFiles" : "DisableUnitFiles";
-        int r;
-
-        step_log(s, "systemd: %s %s", method, t->unit);
-        r = enable ? unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
-                               method, "asbb", 1, t->unit, 0, 0)
-                   : unit_call(s, &t->service, NULL, reterr, UNIT_MANAGER_PATH, UNIT_MANAGER,
-                               method, "asb", 1, t->unit, 0);
-        return r < 0 ? r : unit_links_sync(reterr); /* systemd does not */
 }
 
 /* Before its files change: a timer that runs while systemd reads them counts what would have elapsed
  * since it did last, and a new calendar event would elapse at once. */
 static int timer_stop(Step *s, Timer *t, Error *reterr) {
-        TimerState now;
-        int r = timer_look(s, t, &now, reterr);
+        int r = timer_is_active(s, t, reterr);
 
-        return r < 0 || !now.active ? r : timer_job(s, t, "StopUnit", reterr);
+        return r <= 0 ? r : timer_job(s, t, "StopUnit", reterr);
 }
 
 /* Is it in systemd's memory? 1 or 0. Asking does not load it. */
@@ -107,8 +81,11 @@ static int timer_is_loaded(Step *s, Timer *t, Error *reterr) {
 /* A timer that is started again counts what would have elapsed since it was started before, whatever
  * it was then (systemd 252), unless systemd has forgotten it: one that nothing wants is let go. */
 static int timer_unload(Step *s, Timer *t, Error *reterr) {
-        int r = timer_enable(s, t, false, reterr);
+        json_auto_t *p = NULL;
+        int r = unit_show(s, &t->service, t->unit, &p, reterr);
 
+        if (r >= 0)
+                r = unit_file_disable(s, t->unit, p, reterr);
         if (r >= 0) /* one that failed is not let go */
                 r = unit_reset_failed(s, &t->service, t->unit, reterr);
         if (r >= 0)
@@ -122,17 +99,6 @@ static int timer_unload(Step *s, Timer *t, Error *reterr) {
         return r < 0 ? r
                      : error_set(reterr, ETIMEDOUT, "timer-failed", "systemd does not let go of %s",
                                  t->unit);
-}
-
-/* Makes one that is stopped what is wanted, by what its files say now. */
-static int timer_set(Step *s, Timer *t, TimerState wanted, Error *reterr) {
-        int r = timer_unload(s, t, reterr);
-
-        if (r >= 0 && wanted.enabled)
-                r = timer_enable(s, t, true, reterr);
-        if (r >= 0 && wanted.enabled)
-                r = unit_reload(s, &t->service, reterr);
-        return r < 0 || !wanted.active ? r : timer_job(s, t, "StartUnit", reterr);
 }
 
 /* When it elapsed last (`Persistent=`): what has another calendar event, or comes after it under its
@@ -161,19 +127,20 @@ static int find_note(Step *s, const json_t **ret, Error *reterr) {
 }
 
 static int note_state(Step *s, Timer *t, Error *reterr) {
+        json_auto_t *p = NULL, *entry = NULL;
         const json_t *noted;
-        TimerState was;
         int r = find_note(s, &noted, reterr);
 
         if (r < 0 || noted)
                 return r;
-        r = timer_look(s, t, &was, reterr);
+        r = unit_show(s, &t->service, t->unit, &p, reterr);
         if (r < 0)
                 return r;
-        return step_undo_note(s,
-                              json_pack("{s:s, s:b, s:b}", "undo", "timer", "enabled", was.enabled,
-                                        "active", was.active),
-                              reterr);
+        entry = json_pack("{s:s}", "undo", "timer");
+        if (!entry)
+                return error_oom(reterr);
+        r = unit_file_record(p, t->unit, entry, reterr);
+        return r < 0 ? r : step_undo_note(s, TAKE(entry), reterr);
 }
 
 /* ---- do and undo ---- */
@@ -203,19 +170,36 @@ static int set(Step *s, Timer *t, const json_t *args, const char *on, Error *ret
                 return r;
         step_log(s, "%s says when", t->file);
         timer_forget(s, t);
-        return timer_set(s, t, (TimerState){.enabled = true, .active = true}, reterr);
+        r = timer_unload(s, t, reterr);
+        if (r >= 0)
+                r = unit_file_change(s, &t->service, "EnableUnitFiles", t->unit, false, reterr);
+        return r < 0 ? r : timer_job(s, t, "StartUnit", reterr);
+}
+
+/* Its folder goes with it, unless somebody else has put something there. */
+static int take_drop_in(Step *s, Timer *t, Error *reterr) {
+        struct stat st;
+        int r = lstat(t->file, &st) >= 0 ? keep_move(s, t->file, t->file, reterr) : 0;
+
+        if (r < 0)
+                return r;
+        if (rmdir(t->folder) >= 0)
+                r = parent_sync(t->folder);
+        else if (errno != ENOENT && errno != ENOTDIR && errno != ENOTEMPTY && errno != EEXIST)
+                r = -errno;
+        return r < 0 ? error_set(reterr, -r, "write-failed", "Cannot remove the folder %s: %s",
+                                 t->folder, strerror(-r))
+                     : 0;
 }
 
 static int take_away(Step *s, Timer *t, Error *reterr) {
-        struct stat st;
         int r = timer_stop(s, t, reterr);
 
         if (r < 0)
                 return r;
         timer_forget(s, t);
-        if (lstat(t->folder, &st) >= 0)
-                r = keep_move(s, t->folder, t->folder, reterr);
-        return r < 0 ? r : timer_set(s, t, (TimerState){0}, reterr);
+        r = take_drop_in(s, t, reterr);
+        return r < 0 ? r : timer_unload(s, t, reterr);
 }
 
 static int timer_run(Step *s, const json_t *args, Error *reterr) {
@@ -243,14 +227,13 @@ static int timer_undo(Step *s, const json_t *args, Error *reterr) {
                 r = timer_stop(s, &t, reterr);
         if (r >= 0)
                 r = keep_undo(s, reterr);
-        if (r < 0)
-                return r;
-        return timer_set(s, &t,
-                         (TimerState){
-                                 .enabled = json_is_true(json_object_get(noted, "enabled")),
-                                 .active = json_is_true(json_object_get(noted, "active")),
-                         },
-                         reterr);
+        if (r >= 0)
+                r = timer_unload(s, &t, reterr);
+        if (r >= 0)
+                r = unit_file_restore(s, &t.service, noted, reterr);
+        if (r >= 0 && json_is_true(json_object_get(noted, "ran")))
+                r = timer_job(s, &t, "StartUnit", reterr);
+        return r < 0 ? r : unit_file_remask(s, &t.service, noted, reterr);
 }
 
 const Verb verb_timer = {"timer", timer_run, timer_undo};

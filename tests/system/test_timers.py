@@ -171,6 +171,68 @@ def test_a_timer_that_cannot_be_started_is_undone_and_leaves_nothing(machine, up
     updd.refuse(404, "no-such-schedule", "GET", f"/v1/schedules/{schedule.name}")
 
 
+def test_what_somebody_else_added_to_a_timer_stays(machine, schedule):
+    own = f"/etc/systemd/system/{schedule.timer}.d/own.conf"
+    schedule.add("daily")
+    machine.write(own, "[Timer]\nAccuracySec=1s\n")
+    try:
+        schedule.ctl("remove", schedule.name)
+        assert machine.sh(f"ls -A {own.rpartition('/')[0]}").split() == ["own.conf"]
+        schedule.add("daily")
+        assert "AccuracyUSec=1s" in machine.run("systemctl", "show", schedule.timer)
+    finally:
+        machine.run("rm", own)
+    schedule.ctl("remove", schedule.name)
+    assert schedule.files() == []
+
+
+def test_a_masked_timer_is_removed_and_stays_masked(machine, schedule):
+    schedule.add("daily")
+    machine.run("systemctl", "mask", schedule.timer)
+    try:
+        schedule.ctl("remove", schedule.name)
+        assert schedule.files() == [f"/etc/systemd/system/{schedule.timer}"]  # the mask
+        assert machine.show(schedule.timer, "ActiveState")["ActiveState"] == "inactive"
+    finally:
+        machine.run("systemctl", "unmask", schedule.timer)
+
+
+def test_a_change_of_a_masked_timer_fails_and_leaves_it_as_it_was(machine, schedule):
+    schedule.add("daily")
+    machine.sh(f"mkdir -p /etc/systemd/system/remote-fs.target.wants; ln -s ../updctl-start@.timer "
+               f"/etc/systemd/system/remote-fs.target.wants/{schedule.timer}")
+    machine.run("systemctl", "mask", schedule.timer)
+    try:
+        before = schedule.files(), schedule.view()
+        assert "masked" in schedule.add("*-*-* 04:00", check=1).stderr
+        assert (schedule.files(), schedule.view()) == before
+        assert len(before[0]) == 4, before  # drop-in, mask, and two links
+    finally:
+        machine.run("systemctl", "unmask", schedule.timer)
+        machine.ask("rm", f"/etc/systemd/system/remote-fs.target.wants/{schedule.timer}")
+
+
+@pytest.mark.parametrize("then", ["changed", "removed"])
+def test_a_timer_whose_service_runs_is(machine, schedule, then):
+    folder = f"/etc/systemd/system/{schedule.service}.d"
+    machine.write(f"{folder}/slow.conf", "[Service]\nExecStartPre=/bin/sleep 60\n")
+    try:
+        schedule.add("*:*:*")
+        machine.until(lambda: machine.show(schedule.timer, "SubState")["SubState"] == "running", 20,
+                      "it does not elapse")
+        if then == "changed":
+            schedule.add("daily")
+            assert machine.show(schedule.timer, "ActiveState")["ActiveState"] == "active"
+        else:
+            schedule.ctl("remove", schedule.name)
+            assert machine.show(schedule.timer, "ActiveState", "DropInPaths") == {
+                "ActiveState": "inactive", "DropInPaths": ""}
+        assert machine.show(schedule.service, "ActiveState")["ActiveState"] == "activating"
+    finally:
+        machine.ask("systemctl", "stop", schedule.timer, schedule.service)
+        machine.run("rm", "-r", folder)
+
+
 def test_a_change_goes_on_when_the_daemon_is_killed(updd, schedule):
     answer = updd.call("PUT", f"/v1/schedules/{schedule.name}",
                        {"plan": schedule.name, "on": "daily"})
