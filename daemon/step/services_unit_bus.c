@@ -4,6 +4,7 @@
  * so that a stop is heeded within one of them.
  */
 #include "daemon/step/services_unit.h"
+#include "daemon/step/system_bus.h"
 
 #include <stdarg.h>
 #include <systemd/sd-daemon.h>
@@ -12,8 +13,6 @@
 #define ANSWER_MS (90 * 1000) /* a reload of a large machine takes its time */
 #define LOST_MS (30 * 1000)   /* so long a bus may be away */
 #define AGAIN_MS 200
-#define SYSTEMD "org.freedesktop.systemd1"
-#define PRIVATE "unix:path=/run/systemd/private" /* systemctl's own way, when there is no dbus */
 
 struct UnitBus {
         sd_bus *bus;
@@ -55,41 +54,22 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         return 0;
 }
 
-static int open_private(sd_bus **ret) {
-        sd_bus *bus = NULL;
-        int r = sd_bus_new(&bus);
-
-        if (r >= 0)
-                r = sd_bus_set_address(bus, PRIVATE);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0) {
-                sd_bus_unref(bus);
-                return r;
-        }
-        *ret = bus;
-        return 0;
-}
-
 static int bus_open(UnitBus *b) {
-        const char *sender = SYSTEMD;
+        bool private;
         int r;
 
         if (b->bus && sd_bus_is_open(b->bus) > 0)
                 return 0;
         b->bus = sd_bus_close_unref(b->bus);
-        r = sd_bus_open_system(&b->bus);
-        if (r < 0 && geteuid() == 0 && open_private(&b->bus) >= 0) {
-                sender = NULL;
-                r = 0;
-        }
+        r = system_bus_open(&b->bus, &private);
         if (r < 0)
                 return r;
-        r = sd_bus_match_signal_async(b->bus, NULL, sender, UNIT_MANAGER_PATH, UNIT_MANAGER,
-                                      "JobRemoved", on_job_removed, NULL, b);
+        r = sd_bus_match_signal_async(b->bus, NULL, private ? NULL : SYSTEMD_NAME,
+                                      UNIT_MANAGER_PATH, UNIT_MANAGER, "JobRemoved", on_job_removed,
+                                      NULL, b);
         if (r >= 0)
-                r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, UNIT_MANAGER_PATH, UNIT_MANAGER,
-                                             "Subscribe", NULL, NULL, NULL);
+                r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD_NAME, UNIT_MANAGER_PATH,
+                                             UNIT_MANAGER, "Subscribe", NULL, NULL, NULL);
         return MIN(r, 0);
 }
 
@@ -148,7 +128,7 @@ static int call_made(Step *s, UnitBus *b, const char *const where[static 3], con
         int r = bus_open(b);
 
         if (r >= 0)
-                r = sd_bus_message_new_method_call(b->bus, &call, SYSTEMD, where[0], where[1],
+                r = sd_bus_message_new_method_call(b->bus, &call, SYSTEMD_NAME, where[0], where[1],
                                                    where[2]);
         if (r >= 0)
                 r = sd_bus_message_set_auto_start(call, false);
@@ -174,9 +154,9 @@ static bool is_lost(const sd_bus_error *e) {
 static int refused(const sd_bus_error *e, const char *method, Error *reterr) {
         const char *said = e->message ? e->message : e->name;
 
-        if (sd_bus_error_has_name(e, SYSTEMD ".NoSuchUnit"))
+        if (sd_bus_error_has_name(e, SYSTEMD_NAME ".NoSuchUnit"))
                 return error_set(reterr, ENOENT, "no-unit", "%s", said);
-        if (sd_bus_error_has_name(e, SYSTEMD ".UnitMasked"))
+        if (sd_bus_error_has_name(e, SYSTEMD_NAME ".UnitMasked"))
                 return error_set(reterr, EPERM, "unit-masked", "%s", said);
         if (sd_bus_error_has_name(e, SD_BUS_ERROR_ACCESS_DENIED) ||
             sd_bus_error_has_name(e, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED)) {

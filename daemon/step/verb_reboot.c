@@ -7,15 +7,13 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
-#include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "daemon/step/shutdown.h"
 #include "daemon/step/step.h"
+#include "daemon/step/system_bus.h"
 
-#define SYSTEMD "org.freedesktop.systemd1"
-#define PRIVATE "unix:path=/run/systemd/private" /* systemctl's own way, when there is no dbus */
 #define ANSWER_US (30 * 1000 * 1000)
 /* From systemd's yes to the end of this attempt, which goes before all that it comes after. */
 #define PATIENCE_MS (10 * 1000)
@@ -90,25 +88,6 @@ static int asked_before(Step *s, const char *boot, int64_t *ret, bool *ret_other
 
 /* ---- asking ---- */
 
-static int bus_open(sd_bus **ret) {
-        sd_bus *bus = NULL;
-        int r = sd_bus_open_system(ret);
-
-        if (r >= 0 || geteuid() != 0)
-                return r;
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_address(bus, PRIVATE);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0) {
-                sd_bus_unref(bus);
-                return r;
-        }
-        *ret = bus;
-        return 0;
-}
-
 static int stopped(Error *reterr) {
         return error_set(reterr, ECANCELED, "stopped", "Stopped");
 }
@@ -138,7 +117,7 @@ static int bus_ready(Step *s, sd_bus *bus) {
 static int start_reboot(Step *s, Error *reterr) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-        int r = bus_open(&bus);
+        int r = system_bus_open(&bus, NULL);
 
         if (r >= 0)
                 r = sd_bus_set_method_call_timeout(bus, ANSWER_US);
@@ -147,9 +126,9 @@ static int start_reboot(Step *s, Error *reterr) {
         if (r == -ECANCELED || step_stop_wanted(s))
                 return stopped(reterr);
         if (r >= 0)
-                r = sd_bus_call_method(bus, SYSTEMD, "/org/freedesktop/systemd1",
-                                       SYSTEMD ".Manager", "StartUnit", &error, NULL, "ss",
-                                       "reboot.target", "replace-irreversibly");
+                r = sd_bus_call_method(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_NAME ".Manager",
+                                       "StartUnit", &error, NULL, "ss", "reboot.target",
+                                       "replace-irreversibly");
         return r < 0 ? error_set(reterr, EREMOTEIO, "systemd", "systemd does not reboot: %s",
                                  error.message ? error.message : strerror(-r))
                      : 0;
