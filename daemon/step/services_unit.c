@@ -133,13 +133,16 @@ static int unit_stop(Step *s, Service *v, const json_t *entry, Error *reterr) {
 }
 
 static int bring_back(Step *s, Service *v, const json_t *entry, Error *reterr) {
+        const json_t *triggers = json_object_get(entry, "triggers");
         _cleanup_free_ char *unit = NULL, *result = NULL;
         int r = entry_unit(v, entry, &unit, reterr);
 
         if (r >= 0)
                 r = unit_file_restore(s, v, entry, reterr);
         if (r >= 0)
-                r = unit_triggers_restore(s, v, json_object_get(entry, "triggers"), true, reterr);
+                r = unit_triggers_make_way(s, v, unit, triggers, reterr);
+        if (r >= 0)
+                r = unit_triggers_restore(s, v, triggers, true, reterr);
         if (r < 0 || !json_is_true(json_object_get(entry, "ran")))
                 return r;
         r = unit_job_start(s, v, unit, &result, reterr);
@@ -271,7 +274,7 @@ static const json_t *find_started(Step *s, const Service *v) {
 }
 
 static int unit_start(Step *s, Service *v, Error *reterr) {
-        const json_t *entry = find_started(s, v);
+        const json_t *entry = find_started(s, v), *triggers = json_object_get(entry, "triggers");
         _cleanup_free_ char *unit = NULL, *result = NULL;
         int r = entry_unit(v, entry, &unit, reterr);
 
@@ -280,7 +283,9 @@ static int unit_start(Step *s, Service *v, Error *reterr) {
         if (r >= 0)
                 r = refuse_masked(s, v, unit, reterr);
         if (r >= 0)
-                r = unit_triggers_restore(s, v, json_object_get(entry, "triggers"), false, reterr);
+                r = unit_triggers_make_way(s, v, unit, triggers, reterr);
+        if (r >= 0)
+                r = unit_triggers_restore(s, v, triggers, false, reterr);
         if (r >= 0)
                 r = unit_job_start(s, v, unit, &result, reterr);
         if (r >= 0)

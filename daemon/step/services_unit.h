@@ -75,8 +75,12 @@ _must_check_ int unit_triggers_list(Step *s, Service *v, const json_t *p, json_t
                                     Error *reterr);
 /* Holds them down, and stops them. */
 _must_check_ int unit_triggers_stop(Step *s, Service *v, const json_t *triggers, Error *reterr);
+/* Stops the unit, which somebody has started meanwhile, if one of its sockets is to come up again: that
+ * is refused while its service runs. */
+_must_check_ int unit_triggers_make_way(Step *s, Service *v, const char *unit,
+                                        const json_t *triggers, Error *reterr);
 /* Gives back what a stop of this job took from them, and starts those that ran; `exactly` makes
- * them what they were. One that does not come up is an error. */
+ * them what they were. One that does not come up is an error, which the others do not wait for. */
 _must_check_ int unit_triggers_restore(Step *s, Service *v, const json_t *triggers, bool exactly,
                                        Error *reterr);
 
