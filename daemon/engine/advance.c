@@ -73,8 +73,9 @@ static void stop_leftovers(Turn *t, Job *job) {
                         attempt_stop(t, job, i);
 }
 
-static void way_back_check(Turn *t, Job *job) {
-        if (!job->way_back_open || deadline_left(&job->way_back, t->boot_now) > 0)
+void way_back_check(Turn *t, Job *job) {
+        if (job->state != JOB_SUCCEEDED || !job->way_back_open ||
+            deadline_left(&job->way_back, t->boot_now) > 0)
                 return;
         job->way_back_open = false;
         job->finalising = true;

@@ -555,6 +555,7 @@ int call_handle(Batch *b, Call *call, Reply *reply) {
         r = waits_check(&b->turn, job, &reply->error);
         if (r < 0)
                 return r;
+        way_back_check(&b->turn, job);
         before = decided(b);
         return whole_or_torn(b, before, job_calls[call->kind](b, job, call, reply));
 }

@@ -357,6 +357,8 @@ int queued_advance(Turn *t, Job *job, Error *reterr) {
         if (begin < end && job->steps[begin].status == STEP_FAILED) {
                 failure_note(job, (int) begin);
                 job_tell(job, "checks_refused", (int) begin, NULL, NULL);
+                /* The window may have closed on them. */
+                waits_close_all(job, "the checks refused");
                 return job_enter(t, job, JOB_EVENT_CHECKS_REFUSED);
         }
         if (window_holds(job))

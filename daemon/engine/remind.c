@@ -95,8 +95,10 @@ void remind_settle(Turn *t, Job *job) {
 
         if (!event || !streq0(args_text(fact, "of", NULL), event)) {
                 job_fact(job, "remind", NULL);
-                if (event)
+                if (event) {
                         plan_next(job, event, 0, FIRST_MS, deadline_in(FIRST_MS));
+                        job->rewrite = true;
+                }
                 return;
         }
         due = deadline_left(&next, t->boot_now) <= 0;
@@ -119,8 +121,11 @@ int64_t remind_wakes_at(const Job *job) {
         int64_t boot_now = now_boot_ms(), in;
         Deadline next = next_of(job);
 
-        if (!event_of(job) || !deadline_is_set(&next))
+        if (!event_of(job))
                 return INT64_MAX;
+        /* It waits since an updd that did not remind: the next is still to be planned. */
+        if (!deadline_is_set(&next))
+                return boot_now;
         in = lead_in(job, boot_now);
         return in == INT64_MAX ? next.boot : MIN(next.boot, boot_now + in);
 }

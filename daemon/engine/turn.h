@@ -111,6 +111,8 @@ _must_check_ int strategies_view(const Turn *t, const Job *job, json_t **ret);
 /* ---- forward.c, back.c, attempt-end.c, waits.c, hooks.c ---- */
 /* Moves the job by an event and queues the hooks of the state entered. */
 _must_check_ int job_enter(Turn *t, Job *job, JobEvent event);
+/* The way back of a succeeded job closes when its time is up. */
+void way_back_check(Turn *t, Job *job);
 /* Does what can be done now; sets job->advance when there is more at once. */
 _must_check_ int job_advance(Turn *t, Job *job, Error *reterr);
 _must_check_ int forward_advance(Turn *t, Job *job, Error *reterr);

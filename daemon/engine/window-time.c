@@ -174,14 +174,15 @@ static int end_withdraw(Turn *t, Job *job) {
         return job_enter(t, job, JOB_EVENT_WITHDRAW);
 }
 
-/* What runs is let run; whoever could answer an open wait is told. */
+/* What runs is let run; whoever could answer an open wait is told. Who waits for the window alone is
+ * told when that has become a wait for a person. */
 static int end_hold(Job *job, const char *why) {
         _cleanup_free_ char *decided = strf("the window has closed; holding, because %s", why);
 
         if (!decided)
                 return -ENOMEM;
         job_decide(job, -1, NULL, decided);
-        if (job->state == JOB_WAITING)
+        if (job->state == JOB_WAITING && job_waits_for_person(job))
                 hooks_queue(job, "waiting");
         return 0;
 }

@@ -195,7 +195,8 @@ static const json_t *first_gate(const JobDef *def) {
         return NULL;
 }
 
-/* Does the gate end by itself before the window does? What cannot be known yet does not. */
+/* Does the gate end by itself before the window does? It opens later than the window, if only by a
+ * moment. What cannot be known yet does not. */
 static bool gate_ends(const Turn *t, const Job *job, const json_t *gate) {
         const json_t *within = json_object_get(json_object_get(gate, "args"), "within");
         json_auto_t *scope = NULL, *args = json_object();
@@ -206,7 +207,7 @@ static bool gate_ends(const Turn *t, const Job *job, const json_t *gate) {
             plan_expand(within, scope, &value, NULL) < 0 || json_put(args, "within", value) < 0 ||
             args_ms(args, "within", 0, &ms, NULL) < 0)
                 return false;
-        return ms > 0 && ms <= window_ms(job, "length") - window_ms(job, "reserve") &&
+        return ms > 0 && ms < window_ms(job, "length") - window_ms(job, "reserve") &&
                !streq(args_text(json_object_get(gate, "args"), "on_timeout", "hold"), "hold");
 }
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Who is told of a window that comes, of a wait that lasts, and of a deadline that is near."""
+import sqlite3
+
 import pytest
 
 from clock import DAY, HOUR, MINUTE
@@ -163,3 +165,22 @@ def test_a_job_without_hooks_wakes_nobody(updd, tiny):
     updd.sleep(3 * DAY)
     stays(updd, job, "waiting")
     assert "reminded" not in kinds(updd, job)
+
+
+def test_a_job_that_waits_since_an_updd_that_did_not_remind_is_reminded_of(updd, tiny):
+    job = updd.begin(tiny.plan(tiny.gate(), hooks=hears("waiting")))
+    updd.wait_open(job, "gate")
+    hears_of(updd, tiny, job, "waiting", 1)
+    updd.stop()
+    with sqlite3.connect(updd.state / "updd.db") as db:
+        changed = db.execute("UPDATE job SET data = json_remove(data, '$.facts.remind') "
+                             "WHERE data -> '$.facts.remind' IS NOT NULL").rowcount
+    db.close()
+    assert changed == 1
+    updd.start()
+    stays(updd, job, "waiting")
+    updd.sleep(HOUR / 2)
+    updd.restart()  # the next reminder is on disk: it is not put off by that
+    updd.sleep(HOUR / 2 + MINUTE)
+    assert hears_of(updd, tiny, job, "waiting", 2)["reminder"] == 1
+    updd.invariants(job)

@@ -252,6 +252,15 @@ def test_a_deadline_that_passed_while_updd_was_down_beats_a_confirm(updd, tiny):
     assert tiny.done() == ["do-a", "undo-a"]
 
 
+def test_a_way_back_that_is_over_beats_a_rollback(updd, tiny):
+    """Asked for in the moment in which its time is up: before the daemon has looked at its clock."""
+    for _ in range(5):
+        back = WayBack(updd, tiny)
+        updd.sleep(DAY)
+        updd.refuse(409, "not-now", "POST", f"/v1/jobs/{back.job}/rollback", {})
+    assert "undo-a" not in tiny.done()
+
+
 # ---- what updd-step counts: the time that the machine is awake --------------------------------------
 
 

@@ -104,6 +104,7 @@ def test_a_job_that_does_not_fit_is_refused_unless_somebody_says_so(updd, tiny):
 
 GATES = {
     "for ever": {}, "held": {"within": "10m"}, "too long": {"within": "3h", "on_timeout": "rollback"},
+    "as long": {"within": "2h", "on_timeout": "rollback"},
 }
 
 
@@ -519,6 +520,32 @@ def test_a_window_that_closes_on_the_checks_lets_nothing_begin(updd, tiny, at_en
         updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="it is seen to")
         updd.wait_for(job, "succeeded")
     updd.invariants(job)
+
+
+def test_checks_that_refuse_after_the_window_leave_nothing_to_wait_for(updd, tiny):
+    looks = f"cd {tiny.folder}; touch looks; while ! test -e go; do sleep 0.02; done; exit 1"
+    job = updd.begin(tiny.plan(tiny.act("a"), checks=[{"run": ["sh", "-c", looks], "timeout": "1m"}]),
+                     window={"length": "1h"})
+    updd.until(lambda: tiny.exists("looks"), 20, lambda: updd.tell(job))
+    updd.sleep(HOUR + MINUTE)
+    updd.wait_open(job, "window")
+    tiny.touch("go")
+    now = updd.wait_for(job, "failed")
+    assert now["waits"] == [] and tiny.done() == []
+    updd.invariants(job)
+
+
+def test_a_window_that_is_slept_through_calls_its_person_once(updd, tiny):
+    job = ahead(updd, tiny, hooks=tells("waiting"))
+    updd.sleep(DAY)
+    closed(updd, job)
+    updd.wait_open(job, "window")
+    updd.wait_for(job, "waiting")
+    updd.until(lambda: "hook-waiting" in tiny.done(), 20, lambda: updd.tell(job))
+    stays(updd, job, "waiting")
+    updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="better late")
+    updd.wait_for(job, "succeeded")
+    assert tiny.done().count("hook-waiting") == 1
 
 
 @pytest.mark.parametrize("at_end, state", [("rollback", "cancelled"), ("hold", "waiting")])
