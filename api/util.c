@@ -2,14 +2,11 @@
 /* Paths and whole-file reads and writes: see api/util.h. */
 #include "api/util.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
 #include "api/memory.h"
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 char *strf(const char *format, ...) {
         char *text = NULL;

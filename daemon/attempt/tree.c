@@ -14,8 +14,6 @@
 #define ENVIRON_MAX (4U * 1024 * 1024)
 #define LIMITS_MAX (64U * 1024)
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 typedef struct Process {
         pid_t pid, parent;
         bool zombie;

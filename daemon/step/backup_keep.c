@@ -17,8 +17,6 @@ typedef struct OlderList {
         size_t n;
 } OlderList;
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 static void older_list_done(OlderList *o) {
         for (size_t i = 0; i < o->n; i++) {
                 free(o->list[i].path);

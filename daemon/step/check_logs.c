@@ -10,8 +10,6 @@
 #define LINES 200
 #define LOG_MAX (64U * 1024 * 1024)
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 typedef struct Look {
         const json_t *args;
         unsigned lines;

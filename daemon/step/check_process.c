@@ -12,8 +12,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 #define CMDLINE_MAX (256U * 1024)
 
 static int parent_of(pid_t pid) {

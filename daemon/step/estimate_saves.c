@@ -12,8 +12,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 typedef int (*SaveFunc)(Estimate *e, const json_t *save, const json_t *args, Error *reterr);
 
 /* Kept in the job's folder, and put back where it was. */

@@ -6,8 +6,6 @@
 #include <fcntl.h>
 #include <sys/xattr.h>
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 static int copy_node(const char *from, const char *to, Error *reterr);
 
 static int cannot_copy(const char *path, int err, Error *reterr) {

@@ -75,8 +75,6 @@ int repo_unlock(const Repo *g) {
 
 /* ---- a worktree that is half there ---- */
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 /* "<its path>/.git", as git writes it: with the links on the way there resolved. */
 static char *gitfile_of(const char *path) {
         const char *slash = strrchr(path, '/');

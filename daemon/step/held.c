@@ -48,8 +48,6 @@ int held_read(Step *s, const char *kind, const char *name, json_t **ret, Error *
         return *ret ? 0 : error_set(reterr, EBADMSG, "read-failed", "%s is damaged", path);
 }
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 int held_list(Step *s, const char *kind, json_t **ret, Error *reterr) {
         _cleanup_free_ char *path = path_join(step_job_dir(s), ".held");
         _cleanup_free_ char *prefix = strf("%s-", kind);

@@ -6,8 +6,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 static int put_back(Step *s, const char *kept, const char *path, Error *reterr);
 
 /* A name in kept/since/ that is free. */

@@ -8,8 +8,6 @@
 
 #define BLOCK 4096
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 void size_add(Size *sum, const Size *more) {
         sum->bytes += more->bytes;
         sum->entries += more->entries;

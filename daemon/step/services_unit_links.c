@@ -10,8 +10,6 @@
 
 static const char *const roots[] = {"/etc/systemd/system", "/run/systemd/system"};
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 typedef struct Search {
         json_t *names; /* {unit: true} */
         json_t *links;

@@ -11,8 +11,6 @@
 #define BUSY_TURN_MS 3 /* short: between two transactions of a busy writer there is little time */
 #define BUSY_MS 60000
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 static bool is_wal(sqlite3 *db, const char *path) {
         json_auto_t *row = NULL;
 

@@ -18,8 +18,6 @@
 #define READER_TRIES 20
 #define READER_PAUSE_MS 10
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 struct Talk {
         Step *s;
         const json_t *answers;

@@ -15,8 +15,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-DEFINE_CLEANUP(DIR *, closedir)
-
 typedef struct Restore {
         Step *step;
         const json_t *args;
