@@ -221,3 +221,12 @@ static int remove_below(int dirfd, const char *name) {
 int remove_tree(const char *path) {
         return remove_below(AT_FDCWD, path);
 }
+
+bool fd_is_journal(int fd) {
+        const char *stream = getenv("JOURNAL_STREAM");
+        unsigned long long device, inode;
+        struct stat st;
+
+        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(fd, &st) == 0 &&
+               st.st_dev == device && st.st_ino == inode;
+}

@@ -115,3 +115,7 @@ int file_write_atomic(int dirfd, const char *path, const void *data, size_t size
 
 /* Removes a folder and all in it; a missing one is fine. Never follows a symlink. 0 or -errno. */
 int remove_tree(const char *path);
+
+/* Whether the descriptor is the stream to the journal that the service manager gave to this service
+ * (JOURNAL_STREAM in systemd.exec(5)); what it was redirected to since is another file. */
+bool fd_is_journal(int fd);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "api/text.h"
@@ -17,16 +16,8 @@
 #define LOOK_MS 20
 #define FIELD_MAX ((size_t) 16 * 1024)
 
-/* JOURNAL_STREAM names the device and inode of the stream that was handed to the service; a stderr
- * that was redirected since is another file (systemd.exec(5)). */
 bool log_has_journal(void) {
-        const char *stream = getenv("JOURNAL_STREAM");
-        unsigned long long device, inode;
-        struct stat st;
-
-        if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2)
-                return false;
-        return fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+        return fd_is_journal(STDERR_FILENO);
 }
 
 /* NAME=value and a newline; where the value has one itself, NAME, a newline, its size, the value. */

@@ -4,23 +4,13 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char full[] = "\nupdd: more stands in the log of the step only\n";
 
-static bool is_journal(int fd) {
-        const char *stream = getenv("JOURNAL_STREAM");
-        unsigned long long dev, ino;
-        struct stat st;
-
-        return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(fd, &st) == 0 &&
-               st.st_dev == dev && st.st_ino == ino;
-}
-
 void journal_take(Journal *ret) {
         *ret = JOURNAL_INIT;
-        if (is_journal(STDOUT_FILENO))
+        if (fd_is_journal(STDOUT_FILENO))
                 ret->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
