@@ -18,7 +18,6 @@ static int progress_line(Watch *w, const char *line, size_t size) {
         json_t *question = json_object_get(entry, "question");
         json_t *answered = json_object_get(entry, "answered");
         unsigned k = (unsigned) json_integer_value(json_object_get(question, "k"));
-
         int r = 0;
 
         if (memory_failures() != before)
