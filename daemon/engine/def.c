@@ -110,20 +110,25 @@ static int add_release(JobDef *def) {
                         PHASE_HOOK);
 }
 
-static bool stops_something(const json_t *value) {
+bool norm_any(const json_t *value, bool (*is)(const json_t *value, const void *wanted),
+              const void *wanted) {
         const char *key;
         json_t *item;
         size_t i;
 
-        if (streq(args_text(value, "verb", ""), "stop"))
+        if (is(value, wanted))
                 return true;
         json_array_foreach ((json_t *) value, i, item)
-                if (stops_something(item))
+                if (norm_any(item, is, wanted))
                         return true;
         json_object_foreach ((json_t *) value, key, item)
-                if (stops_something(item))
+                if (norm_any(item, is, wanted))
                         return true;
         return false;
+}
+
+static bool is_stop(const json_t *value, const void *wanted) {
+        return streq(args_text(value, "verb", ""), "stop");
 }
 
 /* A stop keeps images wherever it stands, in an undo too. */
@@ -133,7 +138,7 @@ static bool stops_containers(const json_t *norm) {
 
         json_object_foreach (json_object_get(norm, "services"), name, service)
                 if (json_object_get(service, "compose"))
-                        return stops_something(norm);
+                        return norm_any(norm, is_stop, NULL);
         return false;
 }
 

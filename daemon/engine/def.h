@@ -62,6 +62,9 @@ DEFINE_CLEANUP(JobDef *, job_def_unref)
 /* A copy of a normal form, or a list of such, without the ids that the plan room made up: what
  * stands elsewhere in a plan may number them in another way. Caller owns; NULL: out of memory. */
 json_t *norm_plain(const json_t *norm);
+/* Whether `is` holds for the value or for anything in it. */
+bool norm_any(const json_t *value, bool (*is)(const json_t *value, const void *wanted),
+              const void *wanted);
 
 /* ---- saves.c ---- */
 /* The check that measures what the plan's steps will keep. 1; 0 when they keep nothing. */

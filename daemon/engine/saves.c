@@ -15,7 +15,15 @@
 typedef struct Saver {
         const char *verb;
         const char *args[7];
+        bool (*keeps)(const json_t *args); /* whether it keeps something with these; NULL: always */
 } Saver;
+
+/* New images beside those that the way back may need. */
+static bool makes_images(const json_t *args) {
+        const char *first = json_string_value(json_array_get(json_object_get(args, "args"), 0));
+
+        return streq0(first, "pull") || streq0(first, "build");
+}
 
 /* Verbs that keep something. A program's own text (`run`) says nothing about sizes. */
 static const Saver savers[] = {
@@ -28,7 +36,7 @@ static const Saver savers[] = {
         {"switch", {"path"}},
         {"fetch", {"url", "to", "unpack"}},
         {"git", {"dir"}},
-        {"compose", {"project", "args"}},
+        {"compose", {"project", "args"}, makes_images},
 };
 
 typedef struct Walk {
@@ -37,21 +45,13 @@ typedef struct Walk {
         unsigned steps;
 } Walk;
 
-/* New images beside those that the way back may need. */
-static bool makes_images(const json_t *args) {
-        const char *first = json_string_value(json_array_get(json_object_get(args, "args"), 0));
-
-        return streq0(first, "pull") || streq0(first, "build");
-}
-
 static const Saver *saver_of(const json_t *norm) {
         const char *verb = args_text(norm, "verb", "");
+        const json_t *args = json_object_get(norm, "args");
 
-        if (streq(verb, "compose") && !makes_images(json_object_get(norm, "args")))
-                return NULL;
         for (size_t i = 0; i < ELEMENTSOF(savers); i++)
                 if (streq(verb, savers[i].verb))
-                        return &savers[i];
+                        return !savers[i].keeps || savers[i].keeps(args) ? &savers[i] : NULL;
         return NULL;
 }
 
@@ -81,21 +81,10 @@ static json_t *with(const json_t *list, const json_t *norm, const char *key) {
         return longer;
 }
 
-/* Does anything that the plan writes down restore this backup? */
-static bool is_restored(const json_t *value, const char *id) {
-        const char *key, *from = args_text(json_object_get(value, "args"), "from", NULL);
-        json_t *item;
-        size_t i;
-
-        if (from && streq(from, id) && streq(args_text(value, "verb", ""), "restore"))
-                return true;
-        json_array_foreach ((json_t *) value, i, item)
-                if (is_restored(item, id))
-                        return true;
-        json_object_foreach ((json_t *) value, key, item)
-                if (is_restored(item, id))
-                        return true;
-        return false;
+/* Does this restore the backup? */
+static bool is_restore_of(const json_t *value, const void *id) {
+        return streq(args_text(value, "verb", ""), "restore") &&
+               streq(args_text(json_object_get(value, "args"), "from", ""), id);
 }
 
 /* The first output of another step that it uses, or NULL. Borrowed from `names`. */
@@ -122,7 +111,7 @@ static int add_save(Walk *w, const Saver *saver, const json_t *norm, json_t *cwd
         save = json_pack("{s:O, s:s, s:O, s:O, s:O, s:s*}", "step", json_object_get(norm, "id"),
                          "verb", saver->verb, "cwd", cwd, "when", when, "args", args, "uses", uses);
         if (save && streq(saver->verb, "backup") &&
-            is_restored(w->plan->norm, args_text(norm, "id", "")))
+            norm_any(w->plan->norm, is_restore_of, args_text(norm, "id", "")))
                 (void) json_put(save, "restored", json_true());
         return save ? json_array_append(w->list, save) : -ENOMEM;
 }
