@@ -41,10 +41,12 @@
  *    "event": {…}}             for hooks: the event that they tell of; "webhooks" send its seq
  *
  * result.json:
- *   {"format": 1, "id", "n", "state": "done"|"failed"|"interrupted", "phase": "do"|"verify"|"undo"|"probe",
+ *   {"format": 1, "id", "n", "state": "done"|"failed"|"interrupted",
+ *    "phase": "do"|"verify"|"undo"|"probe",
  *    "reason"?: "exit"|"signal"|"timeout"|"check"|"stopped"|"error"|"spawn",
  *    "error"?: {"type","message","hint"?,"details"?}, "exit"?, "signal"?,
- *    "op"?: index of the failed op, "ops"?: how many there are, "op_id"?: its id, "started", "ended": wall ms,
+ *    "op"?: index of the failed op, "ops"?: how many there are, "op_id"?: its id,
+ *    "started", "ended": wall ms,
  *    "rusage": {"user_us","system_us","maxrss_kib"}, "outputs": {…},
  *    "checks"?: [{"name","check","ok","message"?,"hint"?,"warn"?,"overridden"?}],
  *    "tail": [last 20 lines of the log], "log_bytes", "log_dropped",
@@ -66,8 +68,8 @@
 #define ATTEMPT_UNCLAIMED_MS (30 * 1000)
 #define ATTEMPT_FILE_MAX (8U * 1024 * 1024) /* no task, claim or result is larger */
 
-/* An error that may pass by itself, and so says nothing about the attempt: no room, no descriptors, no
- * memory, a disk that fails or can only be read. */
+/* An error that may pass by itself, and so says nothing about the attempt: no room, no descriptors,
+ * no memory, a disk that fails or can only be read. */
 bool attempt_error_passes(int r);
 
 /* Opens (and with `create` makes) an attempt's folder. */

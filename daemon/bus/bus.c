@@ -52,7 +52,8 @@ static int bus_open(Bus *bus) {
 
         if (bus->bus && sd_bus_is_open(bus->bus) > 0)
                 return 0;
-        /* Lost: sd-bus answers what is on its way with that, one call a turn, as long as it is there. */
+        /* Lost: sd-bus answers what is on its way with that, one call a turn, as long as it is
+         * there. */
         if (bus->bus && bus->open->n_calls > 0)
                 return -EAGAIN;
         bus->bus = sd_bus_close_unref(bus->bus);

@@ -520,8 +520,8 @@ static uint64_t decided(const Batch *b) {
         return n;
 }
 
-/* What is refused has changed nothing; a call that failed on its way may have, and then nothing of the
- * turn can stand. */
+/* What is refused has changed nothing; a call that failed on its way may have, and then nothing of
+ * the turn can stand. */
 static int whole_or_torn(Batch *b, uint64_t before, int r) {
         b->torn |= r < 0 && decided(b) != before;
         return r;

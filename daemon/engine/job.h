@@ -76,7 +76,8 @@ typedef struct Job {
         unsigned next_wait;
         json_t *waits; /* array */
         json_t *facts; /* object: "stamp", "strategy", "decided", "failure", "labels", "overrides",
-                          "way_back", "deferred", "closed" (waits: by, at, how), "window" (window.c), "remind" */
+                          "way_back", "deferred", "closed" (waits: by, at, how), "window"
+                          (window.c), "remind" */
         Deadline way_back;
         bool way_back_open, finalising;
         int64_t told;   /* wall ms of the last event; the next one's is not before it */
@@ -112,8 +113,8 @@ int job_step_move(Job *job, unsigned idx, StepEvent event);
 void job_step_note(Job *job, unsigned idx, const char *key, json_t *value);
 /* The same for the job's facts. */
 void job_fact(Job *job, const char *key, json_t *value);
-/* What was decided, as a sentence: shown with the job from then on, and told. `step` -1: about all of
- * it; `who` NULL: updd itself. */
+/* What was decided, as a sentence: shown with the job from then on, and told. `step` -1: about all
+ * of it; `who` NULL: updd itself. */
 void job_decide(Job *job, int step, const char *who, const char *why);
 
 /* Keeps the end of the step's newest attempt, if it is not written yet, before the next one takes

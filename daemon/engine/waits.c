@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a job waits for: gates, questions, retry-or-skip, missing secrets, its window. A wait has an id that is
- * never used again within its job; whoever answers names it.
+ * What a job waits for: gates, questions, retry-or-skip, missing secrets, its window. A wait has an
+ * id that is never used again within its job; whoever answers names it.
  */
 #include "api/args.h"
 #include "daemon/engine/turn.h"

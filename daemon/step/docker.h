@@ -20,8 +20,8 @@ void docker_done(Docker *d);
 #define _cleanup_docker_ _cleanup_(docker_done)
 
 /* One call; `path` begins with "/". `ret` may be NULL. A state that is there already (304) is 0;
- * -ENOENT what is asked for is not there, -EBUSY it is in use, -EREMOTEIO the engine refuses, -EHOSTUNREACH it cannot be
- * reached. */
+ * -ENOENT what is asked for is not there, -EBUSY it is in use, -EREMOTEIO the engine refuses,
+ * -EHOSTUNREACH it cannot be reached. */
 _must_check_ int docker_call(Docker *d, const char *method, const char *path, const json_t *body,
                              json_t **ret, Error *reterr);
 
