@@ -4,7 +4,7 @@
  * and all that commands and servers say to it. The worker's own code carries the task out, in a
  * folder of its own (confine.h). Sections of the input:
  *   task.json, secrets, undo, answer.1 …   the files; @DIR@ is the folder, @ID@ the attempt's id
- *   file NAME                              a file in @DIR@/work, where the seeds' tasks work
+ *   file NAME                              a file in @DIR@/site, where the seeds' tasks work
  *   kept NAME                              a file in the record's kept/
  *   out N                                  the next command prints this and ends with N
  *   reply N                                the next request is answered with this and status N
@@ -209,7 +209,7 @@ static bool is_plain_name(const char *name) {
         return *name && strlen(name) < 64 && !strchr(name, '/') && name[0] != '.';
 }
 
-static void put_all(const char *root, const char *step_dir, const char *attempt, const char *work,
+static void put_all(const char *root, const char *step_dir, const char *attempt, const char *site,
                     const char *kept) {
         for (size_t i = 0; i < input->n; i++) {
                 const Section *section = &input->list[i];
@@ -221,7 +221,7 @@ static void put_all(const char *root, const char *step_dir, const char *attempt,
                 else if (streq(name, "undo"))
                         put_section(step_dir, "undo", section, root);
                 else if (startswith(name, "file ") && is_plain_name(name + 5))
-                        put_section(work, name + 5, section, root);
+                        put_section(site, name + 5, section, root);
                 else if (startswith(name, "kept ") && is_plain_name(name + 5))
                         put_section(kept, name + 5, section, root);
         }
@@ -350,7 +350,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_sections_ Sections sections = sections_read(data, size);
         _cleanup_free_ char *root = path_join(fuzz_folder(), "task");
         _cleanup_free_ char *step = strf("%s/jobs/42/s", root), *dir = strf("%s/1", step);
-        _cleanup_free_ char *kept = strf("%s/kept", step), *cwd = strf("%s/work", root);
+        _cleanup_free_ char *kept = strf("%s/kept", step), *cwd = strf("%s/site", root);
         int before;
 
         confine_once();
