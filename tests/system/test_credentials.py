@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from test_steps import begun, tiny, unit_of  # noqa: F401
+from test_steps import begun, unit_of
 
 LOADED = "loaded-7f3kq9-secret"
 SEALED = "sealed-x82mfa-secret"
@@ -36,7 +36,7 @@ def service(machine, updd):
     updd.wait_up()
 
 
-def using(tiny, kind, then=""):  # noqa: F811
+def using(tiny, kind, then=""):
     return tiny.plan(
         {"id": "use", "run": ["sh", "-c", "printf %s \"$A\" | sha256sum; printf %s \"$B\" | sha256sum;"
                               " echo \"it is $A and $B\"; touch began; " + then],
@@ -45,7 +45,7 @@ def using(tiny, kind, then=""):  # noqa: F811
         secrets={"loaded": {"credential": "load${in.kind}"}, "sealed": {"credential": "sealed"}})
 
 
-def test_both_kinds_reach_the_step_and_nothing_else(machine, service, tiny):  # noqa: F811
+def test_both_kinds_reach_the_step_and_nothing_else(machine, service, tiny):
     job = service.begin(using(tiny, "ed", "while ! test -e go; do sleep 0.1; done"))
     begun(service, tiny, job)
     unit = unit_of(machine, service, job, "use")
@@ -72,8 +72,7 @@ def test_both_kinds_reach_the_step_and_nothing_else(machine, service, tiny):  # 
     assert "it is ******** and ********" in log
 
 
-def test_one_that_is_not_there_is_waited_for_and_may_come_with_a_restart(machine, service,
-                                                                         tiny):  # noqa: F811
+def test_one_that_is_not_there_is_waited_for_and_may_come_with_a_restart(machine, service, tiny):
     job = service.begin(using(tiny, "ed-later"))
     wait = service.wait_open(job, "missing-secret")
     machine.write("/root/loaded", LOADED, 0o600)
@@ -103,20 +102,19 @@ def env_file(machine):
                " systemctl restart updd.service; fi")
 
 
-def plan_with(tiny, env_file):  # noqa: F811
+def plan_with(tiny, env_file):
     return tiny.plan({"id": "use", "run": ["sh", "-c", "printf %s \"$T\" | sha256sum; exit 0"],
                       "env": {"T": "${secret.token}"}, "undo": "none"},
                      secrets={"token": {"env_file": env_file, "key": "TOKEN"}})
 
 
-def test_a_file_of_the_applications_user_is_read(machine, updd, tiny, env_file):  # noqa: F811
+def test_a_file_of_the_applications_user_is_read(machine, updd, tiny, env_file):
     job = updd.begin(plan_with(tiny, env_file))
     updd.wait_for(job, "succeeded")
     assert hashlib.sha256(b"of-the-application").hexdigest() in updd.log(job, "use")
 
 
-def test_one_that_a_tighter_unit_may_not_read_is_told_with_what_helps(machine, updd, tiny,
-                                                                      env_file):  # noqa: F811
+def test_one_that_a_tighter_unit_may_not_read_is_told_with_what_helps(machine, updd, tiny, env_file):
     machine.write(CLOSED, "[Service]\nCapabilityBoundingSet=\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "restart", "updd.service")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from daemon import SLOW
-from test_steps import begun, tiny  # noqa: F401
+from test_steps import begun
 
 
 def entries(machine, *match):
@@ -37,7 +37,7 @@ def catalogue(machine):
     machine.run("journalctl", "--update-catalog")
 
 
-def test_a_jobs_entries_are_its_events_in_order(machine, updd, tiny):  # noqa: F811
+def test_a_jobs_entries_are_its_events_in_order(machine, updd, tiny):
     job = updd.begin(tiny.plan(tiny.act("a", "echo says a; sleep 0.5"),
                                tiny.gate("accept"), tiny.act("b", "echo says b"), plan="story",
                                target="the-target"), reason="for the test")
@@ -59,7 +59,7 @@ def test_a_jobs_entries_are_its_events_in_order(machine, updd, tiny):  # noqa: F
     assert places == sorted(places)
 
 
-def test_the_story_goes_on_over_a_restart_of_the_daemon(machine, updd, tiny):  # noqa: F811
+def test_the_story_goes_on_over_a_restart_of_the_daemon(machine, updd, tiny):
     job = updd.begin(tiny.plan(
         tiny.act("a", "touch began; while ! test -e go; do sleep 0.1; done"), tiny.fail("b")))
     begun(updd, tiny, job)
@@ -74,7 +74,7 @@ def test_the_story_goes_on_over_a_restart_of_the_daemon(machine, updd, tiny):  #
             and "UPDD_STEP" in e] == ["b", "a"]
 
 
-def test_updctl_log_reads_what_the_journal_has(machine, updd, tiny):  # noqa: F811
+def test_updctl_log_reads_what_the_journal_has(machine, updd, tiny):
     job = updd.begin(tiny.plan(tiny.act("a", "seq 80000; echo to stderr >&2; printf 'no newline'")))
     updd.wait_for(job, "succeeded")
     log = machine.run("updctl", "log", job, "a")
@@ -89,7 +89,7 @@ def test_updctl_log_reads_what_the_journal_has(machine, updd, tiny):  # noqa: F8
 @pytest.mark.parametrize("event, says", [
     ("step_failed", "updctl log"), ("state", "updctl report"), ("step_undone", "is as it was")],
     ids=["failed", "state", "undone"])
-def test_the_catalogue_says_what_to_do(machine, updd, tiny, event, says):  # noqa: F811
+def test_the_catalogue_says_what_to_do(machine, updd, tiny, event, says):
     job = updd.begin(tiny.plan(tiny.act("a"), tiny.fail("b")))
     updd.wait_for(job, "rolled_back", timeout=60)
     machine.run("journalctl", "--sync")
@@ -124,14 +124,14 @@ def hung(machine):
     go_on()
 
 
-def test_a_journal_that_hangs_holds_no_job_up(machine, updd, tiny, hung):  # noqa: F811
+def test_a_journal_that_hangs_holds_no_job_up(machine, updd, tiny, hung):
     job = updd.begin(tiny.plan(tiny.act("a"), tiny.act("b")))
     updd.wait_for(job, "succeeded", timeout=60)
     hung()
     told(machine, updd, job)
 
 
-def fill(machine, updd, tiny):  # noqa: F811
+def fill(machine, updd, tiny):
     """A job with more events than the journal's queue holds."""
     skipped = [tiny.act(f"s{i}", when="'a' == 'b'") for i in range(1500)]
     job = updd.begin(tiny.plan(tiny.act("a"), *skipped))
@@ -149,7 +149,7 @@ def note(n):
     return f"the journal missed {n} entries"
 
 
-def test_one_that_took_no_more_is_told_how_much_it_missed(machine, updd, tiny, hung):  # noqa: F811
+def test_one_that_took_no_more_is_told_how_much_it_missed(machine, updd, tiny, hung):
     job = fill(machine, updd, tiny)
     hung()
     n = missed(machine, updd, job)
@@ -161,7 +161,7 @@ def test_one_that_took_no_more_is_told_how_much_it_missed(machine, updd, tiny, h
     told(machine, updd, after)
 
 
-def test_the_daemon_waits_once_for_one_that_takes_no_more(machine, updd, tiny, hung):  # noqa: F811
+def test_the_daemon_waits_once_for_one_that_takes_no_more(machine, updd, tiny, hung):
     job, waited = fill(machine, updd, tiny), []
     for _ in range(20):
         # What it says of a reload is an entry of its own, and so is each event of the jobs.
@@ -178,7 +178,7 @@ def test_the_daemon_waits_once_for_one_that_takes_no_more(machine, updd, tiny, h
     updd.until(lambda: note(n) in machine.journal("-u", "updd.service"), 20, updd.said)
 
 
-def test_what_one_missed_is_told_over_a_restart_of_the_daemon(machine, updd, tiny, hung):  # noqa: F811
+def test_what_one_missed_is_told_over_a_restart_of_the_daemon(machine, updd, tiny, hung):
     job = fill(machine, updd, tiny)
     machine.run("systemctl", "--no-block", "restart", "updd.service")
     pid = updd.main_pid()

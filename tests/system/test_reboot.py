@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A plan that reboots the machine it runs on, and goes on afterwards."""
 from test_journal import told
-from test_steps import nothing_left, tiny  # noqa: F401
+from test_steps import nothing_left
 
 
 def boot_id(machine):
     return machine.run("cat", "/proc/sys/kernel/random/boot_id").strip()
 
 
-def test_a_job_reboots_its_machine_and_goes_on(machine, updd, tiny):  # noqa: F811
+def test_a_job_reboots_its_machine_and_goes_on(machine, updd, tiny):
     before = boot_id(machine)
     job = updd.begin(tiny.plan(tiny.act("a"), {"id": "boot", "reboot": {"reason": "a new kernel"}},
                                tiny.act("b", "cat /proc/sys/kernel/random/boot_id >boot")))
@@ -24,7 +24,7 @@ def test_a_job_reboots_its_machine_and_goes_on(machine, updd, tiny):  # noqa: F8
     nothing_left(machine)
 
 
-def test_one_that_loses_power_as_it_goes_down_is_there_all_the_same(machine, updd, tiny):  # noqa: F811
+def test_one_that_loses_power_as_it_goes_down_is_there_all_the_same(machine, updd, tiny):
     job = updd.begin(tiny.plan({"id": "boot", "reboot": {}}, tiny.act("b")))
     updd.until(lambda: (updd.state / "jobs" / str(job) / "boot" / "undo").exists(), 30, updd.said)
     machine.cut()
@@ -34,7 +34,7 @@ def test_one_that_loses_power_as_it_goes_down_is_there_all_the_same(machine, upd
     updd.invariants(job)
 
 
-def test_a_machine_that_does_not_reboot_fails_the_step_and_goes_back(machine, updd, tiny):  # noqa: F811
+def test_a_machine_that_does_not_reboot_fails_the_step_and_goes_back(machine, updd, tiny):
     machine.sh("mkdir -p /run/systemd/system/reboot.target.d; systemctl mask --runtime reboot.target")
     try:
         job = updd.begin(tiny.plan(tiny.act("a"), {"id": "boot", "reboot": {"tries": 2}},

@@ -9,34 +9,9 @@ import json
 import pytest
 
 from daemon import SLOW
-from tiny import Tiny
 
 # Leaves the session, forgets whose it was, and does not want to go.
 HIDES = ("setsid -f env -i sh -c 'trap \"\" TERM HUP; echo $$ >hidden; while :; do sleep 1; done'")
-
-
-@pytest.fixture
-def tiny(machine, request):
-    """Plans whose steps tell in a folder of the machine what they did."""
-    name = request.node.name.translate(str.maketrans("[]", "--"))
-    machine.sh(f"mkdir -p /srv/{name}")
-
-    class Inside(Tiny):
-        def __init__(self):
-            self.path = f"/srv/{name}"
-
-        @property
-        def folder(self):
-            return machine.file(self.path)
-
-        @property
-        def told(self):
-            return self.folder / "told"
-
-        def plan(self, *steps, **top):
-            return super().plan(*steps, **{"cwd": self.path, "plan": name[:40].strip("_").replace(
-                "_", "-"), **top})
-    return Inside()
 
 
 def unit_of(machine, updd, job, step, n=1):

@@ -2,7 +2,7 @@
 """The service as its manager sees it: reloaded while a step runs; a failure that others are told of."""
 import pytest
 
-from test_steps import begun, tiny, unit_of  # noqa: F401
+from test_steps import begun, unit_of
 
 CONFIG = "/etc/updd/updd.yaml"
 
@@ -19,7 +19,7 @@ def config(machine, updd):
     updd.wait_up()
 
 
-def test_a_reload_touches_no_step(machine, updd, tiny, config):  # noqa: F811
+def test_a_reload_touches_no_step(machine, updd, tiny, config):
     job = updd.begin(tiny.plan(tiny.act("a", "touch began; while ! test -e go; do sleep 0.1; done")))
     begun(updd, tiny, job)
     before = updd.main_pid(), machine.show(unit_of(machine, updd, job, "a"), "MainPID")
