@@ -6,6 +6,7 @@
  * job leaves memory. Values are never in the database and never in task.json.
  */
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "api/args.h"
 #include "daemon/engine/turn.h"
@@ -13,13 +14,28 @@
 
 #define SECRET_MAX (64U * 1024)
 
+/* Files only: what stands in an application's folder is its user's, and a pipe there must not hold
+ * the daemon up. */
+static int source_text(const char *path, size_t max, char **ret, size_t *ret_size) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        _cleanup_free_ char *opened = NULL;
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -ENODEV;
+        opened = strf("/proc/self/fd/%d", fd);
+        return opened ? file_read(AT_FDCWD, opened, max, ret, ret_size) : -ENOMEM;
+}
+
 /* One trailing newline is how editors end files, not part of the secret. */
 static int secret_read(const char *path, char **ret) {
         _cleanup_free_ char *text = NULL;
         size_t n = 0;
         int r;
 
-        r = file_read(AT_FDCWD, path, SECRET_MAX, &text, &n);
+        r = source_text(path, SECRET_MAX, &text, &n);
         if (r < 0)
                 return r;
         if (n > 0 && text[n - 1] == '\n')
@@ -38,7 +54,7 @@ static int source_failed(const char *path, int r, Error *reterr) {
         if (r == -ENOMEM)
                 return error_oom(reterr);
         (void) error_set(reterr, -r, "secret-unreadable", "%s cannot be read: %s", path,
-                         strerror(-r));
+                         r == -ENODEV ? "It is not a file" : strerror(-r));
         if (r == -EACCES || r == -EPERM)
                 error_hint(reterr, "updd reads it, not the step: let updd's user read it, or hand "
                                    "it to updd.service by LoadCredential=, see updd(8)");
@@ -129,7 +145,7 @@ static int from_env_file(const Job *job, const json_t *secret, const json_t *sco
         r = source_path(job, json_object_get(secret, "env_file"), scope, &path, reterr);
         if (r < 0 || !key)
                 return r < 0 ? r : -ENOENT;
-        r = file_read(AT_FDCWD, path, SECRET_MAX * 16, &text, NULL);
+        r = source_text(path, SECRET_MAX * 16, &text, NULL);
         if (r >= 0)
                 r = env_value(text, key, ret);
         return r < 0 ? source_failed(path, r, reterr) : r;

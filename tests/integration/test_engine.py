@@ -451,6 +451,17 @@ def test_a_source_that_is_there_and_cannot_be_read_is_told_and_no_other_takes_it
     assert tiny.done() == ["of-another-source"]
 
 
+def test_a_source_that_is_a_pipe_holds_nobody_up(updd, tiny):
+    os.mkfifo(tiny.folder / "token")
+    job = updd.begin(tiny.plan(
+        {"id": "use", "run": ["true"], "env": {"TOKEN": "${secret.token}"}, "undo": "none"},
+        secrets={"token": {"file": "token"}}))
+    wait = updd.wait_open(job, "missing-secret")
+    assert f"{tiny.folder}/token cannot be read: It is not a file" in wait["why"]
+    updd.post(job, "retry", wait=wait["id"], secrets={"token": "given"})
+    updd.wait_for(job, "succeeded")
+
+
 def test_a_source_that_an_undo_cannot_read_is_told(updd, tiny):
     (tiny.folder / "token").write_text("for-the-way-there")
     job = updd.begin(tiny.plan(
