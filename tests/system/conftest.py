@@ -32,6 +32,8 @@ def machine(tmp_path_factory):
 @pytest.fixture
 def updd(machine):
     """The machine's daemon. What a test leaves unfinished is its own fault, and is told."""
+    # systemd starts a unit five times in ten seconds and no more: each test has the five to itself.
+    machine.ask("systemctl", "reset-failed", "updd.service")
     yield machine_module.Installed(machine).wait_up()
 
 
