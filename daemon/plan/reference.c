@@ -115,6 +115,18 @@ static const char commands_see[] =
         "messages, `has`, `lacks`, `save`), what is no UTF-8 stands as U+FFFD. Of each stream 4 "
         "MiB are looked at, the first and the last half; `lacks` does not hold for more.\n\n";
 
+static const char units_held[] =
+        "### How a unit is kept down\n\n"
+        "What a `stop` has stopped is not started by a boot, nor by anything else that would, "
+        "until "
+        "the job's `start` or the undo. The links in /etc/systemd/system and /run/systemd/system "
+        "that enable the unit are taken away, and its sockets, timers and paths are stopped with "
+        "it; both are recorded one by one, and come back as they were. Where something is left "
+        "that might start it (another unit that wants it, a distribution's target, D-Bus), a "
+        "drop-in stands against that, `UNIT.d/updd-job-….conf` in /etc/systemd/system: whoever "
+        "must have the unit sooner removes that file. Masks are nothing that updd makes, but for "
+        "one that it found and lifted for an undo.\n\n";
+
 static void print_page(FILE *out) {
         const Spec *done[64] = {NULL};
 
@@ -141,6 +153,7 @@ static void print_page(FILE *out) {
         print_spec(out, &step_spec);
         print_nested(out, &step_spec, done, ELEMENTSOF(done));
         fputs(commands_see, out);
+        fputs(units_held, out);
         fputs("## Actions\n\n", out);
         for (const VerbInfo *v = plan_verbs; v->spec.name; v++) {
                 print_verb(out, v);

@@ -143,9 +143,8 @@ static int bring_back(Step *s, Service *v, const json_t *entry, Error *reterr) {
                 r = unit_triggers_make_way(s, v, unit, triggers, reterr);
         if (r >= 0)
                 r = unit_triggers_restore(s, v, triggers, true, reterr);
-        if (r < 0 || !json_is_true(json_object_get(entry, "ran")))
-                return r;
-        r = unit_job_start(s, v, unit, &result, reterr);
+        if (r >= 0 && json_is_true(json_object_get(entry, "ran")))
+                r = unit_job_start(s, v, unit, &result, reterr);
         return r < 0 ? r : unit_also_start(s, v, json_object_get(entry, "also"), reterr);
 }
 

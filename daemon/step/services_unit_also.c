@@ -34,30 +34,52 @@ static int add_dependents(Step *s, Service *v, json_t *also, const json_t *p, Er
         return 0;
 }
 
-static int add_all_dependents(Step *s, Service *v, json_t *also, const json_t *triggers,
-                              Error *reterr) {
-        int r = 0;
+/* What does not run is not stopped, and takes nothing along. */
+static int add_of_triggers(Step *s, Service *v, json_t *also, const json_t *triggers,
+                           Error *reterr) {
+        json_t *entry;
+        size_t i;
 
-        for (size_t i = 0; r >= 0 && i < json_array_size(triggers) + json_array_size(also); i++) {
-                size_t n = json_array_size(triggers);
-                const char *unit = i < n ? args_text(json_array_get(triggers, i), "unit", "")
-                                         : json_string_value(json_array_get(also, i - n));
+        json_array_foreach ((json_t *) triggers, i, entry) {
                 json_auto_t *p = NULL;
+                int r;
 
-                r = unit_show(s, v, unit, &p, reterr);
+                if (!json_is_true(json_object_get(entry, "ran")))
+                        continue;
+                r = unit_show(s, v, args_text(entry, "unit", ""), &p, reterr);
                 if (r >= 0)
                         r = add_dependents(s, v, also, p, reterr);
+                if (r < 0)
+                        return r;
         }
-        return r;
+        return 0;
+}
+
+/* And with what goes down with it. The list grows while it is gone through. */
+static int add_further(Step *s, Service *v, json_t *also, Error *reterr) {
+        for (size_t i = 0; i < json_array_size(also); i++) {
+                json_auto_t *p = NULL;
+                int r = unit_show(s, v, json_string_value(json_array_get(also, i)), &p, reterr);
+
+                if (r >= 0)
+                        r = add_dependents(s, v, also, p, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 int unit_also_list(Step *s, Service *v, const json_t *p, const json_t *triggers, json_t **ret,
                    Error *reterr) {
         json_auto_t *also = json_array();
-        int r = also ? add_dependents(s, v, also, p, reterr) : error_oom(reterr);
+        int r = also ? 0 : error_oom(reterr);
 
+        if (r >= 0 && unit_runs(p))
+                r = add_dependents(s, v, also, p, reterr);
         if (r >= 0)
-                r = add_all_dependents(s, v, also, triggers, reterr);
+                r = add_of_triggers(s, v, also, triggers, reterr);
+        if (r >= 0)
+                r = add_further(s, v, also, reterr);
         if (r < 0)
                 return r;
         for (size_t i = json_array_size(also); i-- > 0;)

@@ -248,6 +248,20 @@ def test_a_unit_that_does_its_work_and_ends_is_back_when_it_has(machine, updd, t
 # ---- what others have done ------------------------------------------------------------------------------
 
 
+def test_links_that_cannot_be_read_are_not_taken_for_none(machine, updd, tiny, units):
+    units.add("odd")
+    machine.run("systemctl", "start", "odd.service")
+    machine.run("ln", "-s", "round.target.wants", "/etc/systemd/system/round.target.wants")
+    try:
+        job = updd.begin(tiny.plan(stop("odd"), services=ODD))
+        updd.wait_for(job, "rolled_back", timeout=60)
+        error = updd.step(job, "stop")["error"]
+        assert error["type"] == "read-failed" and "which links" in error["message"], error
+        assert units.active("odd.service") == ["active"]
+    finally:
+        machine.run("rm", "/etc/systemd/system/round.target.wants")
+
+
 def test_a_link_that_was_not_there_before_goes_on_the_way_back(machine, updd, tiny, units):
     units.add("odd")
     machine.run("systemctl", "enable", "--now", "odd.service")
@@ -308,6 +322,42 @@ def test_what_went_down_with_a_unit_comes_back_after_a_start_that_failed_at_firs
     machine.run("rm", "/run/odd-is-broken")
     updd.post(job, "retry", wait=wait)
     updd.wait_for(job, "succeeded", timeout=60)
+    machine.until(lambda: units.active("odd.service", "above.service") == ["active", "active"], 10,
+                  "above.service did not come back")
+
+
+def test_what_runs_without_the_unit_that_it_is_part_of_runs_on(machine, updd, tiny, units):
+    units.add("odd")
+    units.add("above", unit="PartOf=odd.service")
+    machine.run("systemctl", "start", "above.service")
+    before = machine.show("above.service", "ActiveState", "InvocationID")
+    job, _ = parked(updd, tiny.plan(stop("odd"), tiny.gate("go"), services=ODD))
+    assert machine.show("above.service", "ActiveState", "InvocationID") == before
+    go_back(updd, job)
+    assert units.active("odd.service", "above.service") == ["inactive", "active"]
+
+
+def test_what_needs_its_socket_goes_down_with_that_and_comes_back(machine, updd, tiny, units):
+    behind_a_socket(machine, units)
+    units.add("above", unit="Requires=odd.socket\nAfter=odd.socket")
+    machine.sh("systemctl stop odd.service; systemctl start above")
+    assert units.active("odd.service", "odd.socket", "above.service") == ["inactive"] + ["active"] * 2
+    job, _ = parked(updd, tiny.plan(stop("odd"), tiny.gate("go"), services=ODD))
+    assert units.active("odd.socket", "above.service") == ["inactive", "inactive"]
+    go_back(updd, job)
+    assert units.active("odd.service", "odd.socket", "above.service") == ["inactive"] + ["active"] * 2
+
+
+def test_what_went_down_with_a_unit_comes_back_after_a_start_that_was_killed(machine, updd, tiny, units):
+    units.add("odd", service="ExecStartPre=/bin/sleep 4")
+    units.add("above", unit="Requires=odd.service\nAfter=odd.service")
+    machine.run("systemctl", "enable", "odd.service")
+    machine.run("systemctl", "start", "above.service")
+    job = updd.begin(tiny.plan(stop("odd"), start("odd", on_crash="rerun"), services=ODD))
+    updd.until(lambda: units.active("odd.service") == ["activating"], 30, lambda: updd.tell(job))
+    kill_attempt(machine, updd, job, "start")
+    updd.wait_for(job, "succeeded", timeout=60)
+    assert "step_interrupted" in [e["type"] for e in updd.events(job) if e.get("step") == "start"]
     machine.until(lambda: units.active("odd.service", "above.service") == ["active", "active"], 10,
                   "above.service did not come back")
 
