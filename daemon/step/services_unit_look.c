@@ -26,16 +26,38 @@ char *unit_full_name(const char *unit) {
 
 static bool is_wanted(const char *property) {
         static const char *const wanted[] = {
-                "Names",        "LoadState",      "ActiveState",
-                "SubState",     "UnitFileState",  "Job",
-                "FragmentPath", "InvocationID",   "NeedDaemonReload",
-                "NRestarts",    "Result",         "ActiveEnterTimestampMonotonic",
-                "ExecMainCode", "ExecMainStatus", "ConditionResult",
-                "WantedBy",     "RequiredBy",     "RequisiteOf",
-                "BoundBy",      "ConsistsOf",     "UpheldBy",
-                "Requires",     "BindsTo",        "TriggeredBy",
-                "Id",           "Type",           "BusName",
-                "OnFailureOf",  "OnSuccessOf",
+                "Names",
+                "LoadState",
+                "ActiveState",
+                "SubState",
+                "UnitFileState",
+                "Job",
+                "FragmentPath",
+                "InvocationID",
+                "NeedDaemonReload",
+                "NRestarts",
+                "Result",
+                "ActiveEnterTimestampMonotonic",
+                "ExecMainCode",
+                "ExecMainStatus",
+                "ConditionResult",
+                "WantedBy",
+                "RequiredBy",
+                "RequisiteOf",
+                "BoundBy",
+                "ConsistsOf",
+                "UpheldBy",
+                "Requires",
+                "BindsTo",
+                "TriggeredBy",
+                "Id",
+                "Type",
+                "BusName",
+                "OnFailureOf",
+                "OnSuccessOf",
+                "ConditionTimestampMonotonic",
+                "AssertResult",
+                "AssertTimestampMonotonic",
         };
 
         for (size_t i = 0; i < ELEMENTSOF(wanted); i++)
@@ -257,19 +279,28 @@ static char *describe_end(const json_t *p) {
         return strdup("");
 }
 
+/* One that was never asked to start has met no condition either. */
+static bool is_unmet(const json_t *p, const char *met, const char *looked) {
+        return json_is_false(json_object_get(p, met)) && number(p, looked) > 0;
+}
+
+static const char *describe_refusal(const json_t *p) {
+        if (!streq(args_text(p, "ActiveState", ""), "inactive"))
+                return "";
+        if (is_unmet(p, "AssertResult", "AssertTimestampMonotonic"))
+                return ", since an assertion of its files does not hold";
+        return is_unmet(p, "ConditionResult", "ConditionTimestampMonotonic")
+                       ? ", since a condition of its files does not hold"
+                       : "";
+}
+
 char *unit_describe(const json_t *p) {
         const char *result = args_text(p, "Result", "success");
         const char *state = args_text(p, "ActiveState", "?"), *sub = args_text(p, "SubState", "?");
         _cleanup_free_ char *end = NULL;
 
-        if (streq(result, "success")) {
-                const json_t *met = json_object_get(p, "ConditionResult");
-
-                return strf("it is %s (%s)%s", state, sub,
-                            json_is_false(met) && streq(state, "inactive")
-                                    ? ", since a condition of its file does not hold"
-                                    : "");
-        }
+        if (streq(result, "success"))
+                return strf("it is %s (%s)%s", state, sub, describe_refusal(p));
         end = describe_end(p);
         return end ? strf("it is %s (%s): %s%s", state, sub, result, end) : NULL;
 }

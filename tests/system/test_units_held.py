@@ -153,6 +153,22 @@ def test_what_would_start_a_unit_again_does_not(machine, updd, tiny, units, way,
     assert not list((updd.state / "jobs" / str(job)).glob(".held/unit-*"))
 
 
+def test_another_job_that_would_start_it_is_told_what_keeps_it_down(machine, updd, tiny, units):
+    wanted_by_another(machine, units)
+    units.add("idle")
+    job, _ = parked(updd, tiny.plan(stop("odd"), tiny.gate("go"), services=ODD))
+    other = updd.begin(tiny.plan(start("odd"), services=ODD, plan="another"))
+    now = updd.wait_for(other, "rolled_back", timeout=60)
+    assert "it is inactive (dead), since an assertion of its files does not hold" in \
+        now["failure"]["message"]
+    go_back(updd, job)
+    assert units.active("odd.service") == ["active"]
+    idle = updd.begin(tiny.plan({"id": "up", "check": [{"healthy": ["idle"]}]}, plan="another",
+                                services={"idle": {"unit": "idle.service"}}))
+    said = updd.wait_for(idle, "rolled_back", timeout=60)["failure"]["message"]
+    assert said.endswith("idle: it is inactive (dead)"), "nobody has asked it to start"
+
+
 @pytest.mark.parametrize("then", ["up", "just begun", "undone"])
 def test_a_person_who_started_it_meanwhile_finds_its_triggers_after_the_job(machine, updd, tiny, units,
                                                                            then):
