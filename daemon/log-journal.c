@@ -20,7 +20,8 @@ bool log_has_journal(void) {
         return fd_is_journal(STDERR_FILENO);
 }
 
-/* NAME=value and a newline; where the value has one itself, NAME, a newline, its size, the value. */
+/* NAME=value and a newline; where the value has one itself, NAME, a newline, its size, the value.
+ */
 static void put_field(FILE *f, const char *field) {
         const char *value = strchr(field, '=');
         size_t size;

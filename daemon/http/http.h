@@ -38,7 +38,8 @@ DEFINE_CLEANUP(HttpServer *, http_free)
 
 typedef void (*HttpProbeFunc)(void *userdata);
 /* Asks the server a question over a connection of its own; `answered` is called from the loop once
- * it has answered. -EALREADY: the last one is unanswered still; else -errno: it could not be asked. */
+ * it has answered. -EALREADY: the last one is unanswered still; else -errno: it could not be
+ * asked. */
 _must_check_ int http_probe(HttpServer *server, HttpProbeFunc answered, void *userdata);
 
 /* Takes over what may change while it serves: origins, others_view. It cannot fail: see

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * reboot {reason, tries}: another boot of the machine, through systemd. Before each try the boot
- * that is to end is recorded, so that whichever attempt looks next knows: another boot id, and it is
- * done; the same, and it asks again or says that the tries are used up. The shutdown ends the attempt
- * that asked, as an interrupted one; the one that follows is its rerun.
+ * that is to end is recorded, so that whichever attempt looks next knows: another boot id, and it
+ * is done; the same, and it asks again or says that the tries are used up. The shutdown ends the
+ * attempt that asked, as an interrupted one; the one that follows is its rerun.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -92,8 +92,8 @@ static int stopped(Error *reterr) {
         return error_set(reterr, ECANCELED, "stopped", "Stopped");
 }
 
-/* Until the bus has said hello: one that hangs holds up no stop, and what is sent afterwards goes out
- * at once. */
+/* Until the bus has said hello: one that hangs holds up no stop, and what is sent afterwards goes
+ * out at once. */
 static int bus_ready(Step *s, sd_bus *bus) {
         int64_t until = now_mono_us() + ANSWER_US;
         int r;
