@@ -172,43 +172,48 @@ static json_t *start_body(const char *name, const json_t *request, const Elapse 
                 begins = time_format(elapse_begins(e), time);
         if (length)
                 window = json_pack("{s:s*, s:s}", "begins", begins, "length", length);
-        return json_pack("{s:O*, s:O*, s:O*, s:O, s:O*, s:s}", "plan",
+        return json_pack("{s:O*, s:O*, s:O*, s:O, s:O*, s:s*, s:s}", "plan",
                          json_object_get(request, "plan"), "inputs",
                          json_object_get(request, "inputs"), "overrides",
                          json_object_get(request, "overrides"), "labels", labels, "window", window,
-                         "reason", args_text(asked, "reason", reason));
+                         "ahead_of", e->ends > 0 ? name : NULL, "reason",
+                         args_text(asked, "reason", reason));
 }
 
 /* What would be refused at night is told now: the plan must be there and take the inputs, and the
  * window must do. */
-static int check_startable(Batch *b, const char *name, const Call *call, Error *reterr) {
+static int check_startable(Batch *b, const char *name, const Call *call, int64_t *ret_notice,
+                           Error *reterr) {
         Call start = {.kind = CALL_START, .who = call->who};
         int r;
 
         start.body = start_body(name, call->body, &(Elapse){0}, NULL);
-        r = start.body ? call_check_start(b, &start, reterr) : error_oom(reterr);
+        r = start.body ? call_check_start(b, &start, ret_notice, reterr) : error_oom(reterr);
         json_decref(start.body);
         return r;
 }
 
-static int check_put(Batch *b, const char *name, const Call *call, Error *reterr) {
+static int check_put(Batch *b, const char *name, const Call *call, int64_t *ret_notice,
+                     Error *reterr) {
         int r = check_name(name, reterr);
 
         if (r >= 0)
                 r = check_on(args_text(call->body, "on", ""), reterr);
         if (r >= 0)
                 r = check_missed(call->body, reterr);
-        return r < 0 ? r : check_startable(b, name, call, reterr);
+        return r < 0 ? r : check_startable(b, name, call, ret_notice, reterr);
 }
 
 /* ---- the calls ---- */
 
-/* What is wanted, as the row keeps it. */
-static json_t *request_of(const Batch *b, const Call *call) {
+/* What is wanted, as the row keeps it; "notice" (ms) when its jobs are made ahead by so much. */
+static json_t *request_of(const Batch *b, const Call *call, int64_t notice) {
         json_t *request = json_copy(call->body);
         char time[TIME_TEXT_MAX];
 
         (void) json_object_del(request, "name");
+        if (notice > 0)
+                (void) json_put(request, "notice", json_integer(notice));
         if (!json_object_get(request, "inputs"))
                 (void) json_put(request, "inputs", json_object());
         if (!json_object_get(request, "missed"))
@@ -254,12 +259,13 @@ static int change_begin(Batch *b, const char *name, json_t *wanted, const Call *
 }
 
 static int schedule_put(Batch *b, const char *name, const Call *call, Reply *reply) {
+        int64_t notice = 0;
         json_t *wanted;
-        int r = check_put(b, name, call, &reply->error);
+        int r = check_put(b, name, call, &notice, &reply->error);
 
         if (r < 0)
                 return r;
-        wanted = request_of(b, call);
+        wanted = request_of(b, call, notice);
         return wanted ? change_begin(b, name, wanted, call, reply) : error_oom(&reply->error);
 }
 
@@ -285,6 +291,29 @@ static int run_begin(Batch *b, const char *name, const Call *call, json_t *row, 
         return row_write(b, name, json_incref(row), &reply->error);
 }
 
+/* Its job is there already: asked for again, or made ahead. */
+static int run_found(Batch *b, const char *name, json_t *row, const Elapse *e, Reply *reply) {
+        int r = elapse_settle(row, e);
+
+        reply->replayed = true;
+        if (r < 0)
+                return error_oom(&reply->error);
+        return r > 0 ? row_write(b, name, json_incref(row), &reply->error) : 0;
+}
+
+/* updd's own request for a job before its elapse: its window is what it waits for. */
+static int ahead_ends(const json_t *row, const Call *call, Elapse *e, Error *reterr) {
+        const char *length = args_text(json_object_get(row, "active"), "window", "");
+        int64_t ms;
+
+        if (!json_is_true(json_object_get(call->body, "ahead")))
+                return 0;
+        if (duration_parse(length, &ms) < 0)
+                return error_set(reterr, EINVAL, "bad-window", "'%s' is no length of time", length);
+        e->ends = e->of + ms;
+        return 0;
+}
+
 static int schedule_run(Batch *b, const char *name, const Call *call, Reply *reply) {
         json_auto_t *row = row_copy(b, name);
         int r = check_run(row, name, &reply->error);
@@ -292,11 +321,13 @@ static int schedule_run(Batch *b, const char *name, const Call *call, Reply *rep
 
         if (r >= 0)
                 r = elapse_read(call->body, &elapse, &reply->error);
+        if (r >= 0)
+                r = ahead_ends(row, call, &elapse, &reply->error);
         if (r < 0)
                 return r;
         reply->job = elapse_job(row, &elapse);
-        reply->replayed = reply->job > 0;
-        return reply->replayed ? 0 : run_begin(b, name, call, row, &elapse, reply);
+        return reply->job > 0 ? run_found(b, name, row, &elapse, reply)
+                              : run_begin(b, name, call, row, &elapse, reply);
 }
 
 int call_schedule(Batch *b, Call *call, Reply *reply) {
@@ -333,7 +364,8 @@ int schedule_settle(Batch *b, const Job *job, Error *reterr) {
         wanted = json_object_get(change, "wanted");
         if (job->state == JOB_SUCCEEDED && !wanted)
                 return row_write(b, name, NULL, reterr);
-        if (job->state == JOB_SUCCEEDED && json_object_set(row, "active", wanted) < 0)
+        if (job->state == JOB_SUCCEEDED && (json_object_set(row, "active", wanted) < 0 ||
+                                            elapses_forget(row, b->turn.wall_now) < 0))
                 return error_oom(reterr);
         /* How far a change went that was abandoned is known to nobody: it stays, and says so. */
         if (job->state == JOB_ABANDONED)

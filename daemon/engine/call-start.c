@@ -166,7 +166,7 @@ static int make_def(Batch *b, const Call *call, JobDef **ret, Error *reterr) {
 
 static int fill(Job *job, const Call *call) {
         const char *reason = args_text(call->body, "reason", NULL);
-        static const char *const facts[] = {"labels", "overrides"};
+        static const char *const facts[] = {"labels", "overrides", "ahead_of"};
 
         job->who = strdup(call->who);
         job->reason = reason ? strdup(reason) : NULL;
@@ -194,12 +194,16 @@ static int make_job(Batch *b, const Call *call, JobDef *def, Job **ret, Error *r
         return r;
 }
 
-int call_check_start(Batch *b, const Call *call, Error *reterr) {
+int call_check_start(Batch *b, const Call *call, int64_t *ret_notice, Error *reterr) {
         _cleanup_(job_def_unrefp) JobDef *def = NULL;
         _cleanup_job_ Job *job = NULL;
         int r = make_def(b, call, &def, reterr);
 
-        return r < 0 ? r : make_job(b, call, def, &job, reterr);
+        if (r >= 0)
+                r = make_job(b, call, def, &job, reterr);
+        if (r >= 0)
+                *ret_notice = window_notice(job);
+        return r;
 }
 
 int call_begin(Batch *b, const Call *call, JobDef *def, Reply *reply) {

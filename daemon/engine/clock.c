@@ -29,6 +29,7 @@ static int on_set(sd_event_source *source, int fd, uint32_t events, void *userda
                 log_warning("cannot hear any more that the clock is set, ignoring");
         for (unsigned i = 0; i < e->n_slots; i++)
                 e->slots[i].kick = true;
+        e->ahead_at = 0;
         return 0;
 }
 

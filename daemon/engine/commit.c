@@ -171,6 +171,7 @@ void batch_committed(Batch *b, unsigned n_facts, unsigned n_calls) {
         if (b->schedules) {
                 json_decref(e->schedules);
                 e->schedules = TAKE(b->schedules);
+                e->ahead_at = 0;
         }
         drop_facts(e, n_facts);
         engine_drop_calls(e, n_calls);

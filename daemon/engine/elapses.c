@@ -38,12 +38,16 @@ int64_t elapse_begins(const Elapse *e) {
         return e->at - e->of > LATE_MS ? e->at : e->of;
 }
 
-/* Who asks later knows only when the timer fired, and may name that as the elapse. */
+/* Who asks later knows only when the timer fired, and may name that as the elapse. A job that was made
+ * ahead is that of the first firing in its window: what fires late, because the machine was off, names
+ * another moment. */
 static bool is_the_same(const json_t *ran, const Elapse *e) {
         int64_t at = json_integer_value(json_object_get(ran, "at"));
+        int64_t of = json_integer_value(json_object_get(ran, "elapse"));
+        int64_t ends = json_integer_value(json_object_get(ran, "ends"));
 
-        return json_integer_value(json_object_get(ran, "elapse")) == e->of ||
-               (at != 0 && (at == e->at || at == e->of));
+        return e->of == of || (at != 0 && (at == e->at || at == e->of)) ||
+               (e->of > of && e->of < ends);
 }
 
 int64_t elapse_job(const json_t *row, const Elapse *e) {
@@ -67,10 +71,55 @@ int elapse_note(json_t *row, const Elapse *e, int64_t job) {
         while (json_array_size(ran) >= RAN_MAX)
                 (void) json_array_remove(ran, 0);
         if (json_array_append_new(ran,
-                                  json_pack("{s:I, s:I, s:I}", "elapse", (json_int_t) e->of, "at",
-                                            (json_int_t) e->at, "job", (json_int_t) job)) < 0) {
+                                  json_pack("{s:I, s:I, s:I, s:I}", "elapse", (json_int_t) e->of,
+                                            "at", (json_int_t) e->at, "job", (json_int_t) job,
+                                            "ends", (json_int_t) e->ends)) < 0) {
                 json_decref(ran);
                 return -ENOMEM;
+        }
+        return json_put(row, "ran", ran);
+}
+
+int elapse_settle(json_t *row, const Elapse *e) {
+        json_auto_t *ran = json_deep_copy(json_object_get(row, "ran"));
+        json_t *one;
+        size_t i;
+
+        json_array_foreach (ran, i, one) {
+                if (!is_the_same(one, e) || e->at == 0 ||
+                    json_integer_value(json_object_get(one, "ends")) == 0)
+                        continue;
+                if (json_put(one, "at", json_integer(e->at)) < 0 ||
+                    json_put(one, "ends", json_integer(0)) < 0 ||
+                    json_object_set(row, "ran", ran) < 0)
+                        return -ENOMEM;
+                return 1;
+        }
+        return 0;
+}
+
+bool elapse_has_job(const json_t *row, int64_t job) {
+        const json_t *ran;
+        size_t i;
+
+        json_array_foreach (json_object_get(row, "ran"), i, ran) {
+                if (json_integer_value(json_object_get(ran, "job")) == job)
+                        return true;
+        }
+        return false;
+}
+
+int elapses_forget(json_t *row, int64_t wall_now) {
+        const json_t *was = json_object_get(row, "ran");
+        json_t *ran = json_array(), *one;
+        size_t i;
+
+        json_array_foreach (was, i, one) {
+                if (json_integer_value(json_object_get(one, "elapse")) <= wall_now &&
+                    json_array_append(ran, one) < 0) {
+                        json_decref(ran);
+                        return -ENOMEM;
+                }
         }
         return json_put(row, "ran", ran);
 }

@@ -184,6 +184,7 @@ int engine_load(Engine *e, Error *reterr) {
         e->tokens = tokens;
         json_decref(e->schedules);
         e->schedules = schedules;
+        e->ahead_at = 0;
         engine_attach_all(e);
         return 0;
 }
@@ -304,6 +305,7 @@ void engine_free(Engine *e) {
         sd_event_source_disable_unref(e->anchor);
         sd_event_unref(e->event);
         schedule_looks_free(e);
+        ahead_free(e);
         json_decref(e->tokens);
         json_decref(e->schedules);
         free(e->state_dir);
@@ -340,6 +342,8 @@ void engine_on_change(Engine *e, ChangeFunc func, void *userdata) {
 void engine_arm(Engine *e) {
         int64_t at = e->checkpoint_at > 0 ? e->checkpoint_at : INT64_MAX;
 
+        if (e->bus)
+                at = MIN(at, e->ahead_at);
         for (unsigned i = 0; i < e->n_slots; i++)
                 at = MIN(at, e->slots[i].wakes_at);
         if (e->untold > 0)
@@ -371,6 +375,8 @@ int engine_loop(Engine *e) {
         for (;;) {
                 unsigned n = 0;
 
+                ahead_look(e);
+                work |= e->n_calls > 0;
                 if (!work)
                         engine_arm(e);
                 r = sd_event_run(e->event, work && !e->sick ? 0 : UINT64_MAX);

@@ -25,6 +25,7 @@ typedef struct Slot {
 } Slot;
 
 typedef struct ScheduleLook ScheduleLook;
+typedef struct AheadLook AheadLook;
 
 /* A running (or just begun, or just ended) attempt. */
 typedef struct Watch {
@@ -113,6 +114,8 @@ struct Engine {
         json_t *tokens;
         json_t *schedules;   /* name -> {"active"?, "change"?: {"job","wanted"?}, "job"?, "ran"?} */
         ScheduleLook *looks; /* questions to systemd about schedules that are on their way */
+        AheadLook *ahead;    /* the same about their next elapses */
+        int64_t ahead_at;    /* CLOCK_BOOTTIME ms: when to ask for those again */
         int64_t started;
         char *history_json; /* the last view of a job that is not in memory */
         size_t history_size;
@@ -147,8 +150,9 @@ _must_check_ int batch_add(Batch *b, Job *job);
  * Runs inside the transaction. Returns -errno with the reply's error set when refused. */
 _must_check_ int call_handle(Batch *b, Call *call, Reply *reply);
 _must_check_ int call_start(Batch *b, Call *call, Reply *reply);
-/* Whether such a call could start a job, whatever the target does now. Nothing is begun. */
-_must_check_ int call_check_start(Batch *b, const Call *call, Error *reterr);
+/* Whether such a call could start a job, whatever the target does now. Nothing is begun. How long
+ * before its window a notice of it is to go out, in ms; 0: none is. */
+_must_check_ int call_check_start(Batch *b, const Call *call, int64_t *ret_notice, Error *reterr);
 /* Begins a job of that definition. */
 _must_check_ int call_begin(Batch *b, const Call *call, JobDef *def, Reply *reply);
 /* The way back of the target's former job ends where the job begins: "after" names the one that has
@@ -176,6 +180,7 @@ _must_check_ int schedules_possible(const Engine *e, Error *reterr);
 /* Wall ms: the moment that the calendar event names, and when the timer fired for it. 0: none. */
 typedef struct Elapse {
         int64_t of, at;
+        int64_t ends; /* of its window, when the job is made ahead; else 0 */
 } Elapse;
 
 /* As a request names it; none is no error. */
@@ -185,6 +190,15 @@ int64_t elapse_begins(const Elapse *e);
 /* The job that was started for it; 0: none. */
 int64_t elapse_job(const json_t *row, const Elapse *e);
 _must_check_ int elapse_note(json_t *row, const Elapse *e, int64_t job);
+/* The timer has fired for it. 1: the row is changed. */
+_must_check_ int elapse_settle(json_t *row, const Elapse *e);
+bool elapse_has_job(const json_t *row, int64_t job);
+/* Those that are still to come: what was made ahead for them is of another schedule now. */
+_must_check_ int elapses_forget(json_t *row, int64_t wall_now);
+/* ---- ahead.c ---- */
+/* When it is due (`ahead_at`). */
+void ahead_look(Engine *e);
+void ahead_free(Engine *e);
 /* ---- schedules.c ---- */
 void schedule_looks_free(Engine *e);
 

@@ -6,7 +6,6 @@
 #include "api/args.h"
 #include "daemon/engine/internal.h"
 
-#define TIMER_UNIT "updctl-start@%s.timer"
 #define USEC_PER_MSEC 1000
 
 typedef struct TimerLook {

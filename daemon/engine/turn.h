@@ -183,6 +183,8 @@ json_t *window_view(const Job *job);
 /* What the clock has made of it since: it opens, the notice goes out, it closes and with that the
  * job may go back. */
 _must_check_ int window_check(Turn *t, Job *job);
+/* How long before it opens its notice goes out, ms; 0: no such time is given, or nobody is told. */
+int64_t window_notice(const Job *job);
 /* No step of the way forward may begin now. */
 bool window_holds(const Job *job);
 /* The same of one step and by the clock alone: the turn that closes it may be still to come. */

@@ -83,11 +83,18 @@ int64_t window_closes_in(const Job *job, int64_t wall_now, int64_t boot_now) {
 
 /* ---- before it opens ---- */
 
-static bool has_notice(const Job *job) {
+static bool tells_ahead(const Job *job) {
         const json_t *hooks = json_object_get(job->def->plan->norm, "hooks");
 
-        return json_array_size(json_object_get(hooks, "notice")) > 0 &&
-               !json_is_true(json_object_get(fact_of(job), "noticed"));
+        return json_array_size(json_object_get(hooks, "notice")) > 0;
+}
+
+static bool has_notice(const Job *job) {
+        return tells_ahead(job) && !json_is_true(json_object_get(fact_of(job), "noticed"));
+}
+
+int64_t window_notice(const Job *job) {
+        return tells_ahead(job) ? MAX(window_ms(job, "notify"), INT64_C(0)) : 0;
 }
 
 /* Wall time; without `notify_before` it goes out as soon as the job is there. */

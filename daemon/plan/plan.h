@@ -47,6 +47,7 @@ DEFINE_CLEANUP(Plan *, plan_unref)
 /* internal.c: updd's own plan that sets a schedule's timer; `on` NULL: that removes it. -ENOMEM. */
 #define PLAN_SCHEDULE "updd-schedule"
 #define SCHEDULE_TARGET "schedule:"
+#define TIMER_UNIT "updctl-start@%s.timer" /* of the schedule's name */
 _must_check_ int plan_schedule(const char *name, const char *on, const char *missed, Plan **ret);
 bool plan_is_internal(const Plan *plan);
 /* Reads `canonical` again, of a person's plan or of updd's own. */

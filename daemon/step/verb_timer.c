@@ -6,6 +6,7 @@
  * timer what it was.
  *   {"undo": "timer", …: unit_file_record()}   how it was, before the first change
  */
+#include "daemon/plan/plan.h"
 #include "daemon/step/place.h"
 #include "daemon/step/services_unit.h"
 
@@ -29,7 +30,7 @@ static void timer_done(Timer *t) {
 
 static int timer_init(Timer *t, const json_t *args, Error *reterr) {
         t->service.kind = &service_unit;
-        t->unit = strf("updctl-start@%s.timer", args_text(args, "name", ""));
+        t->unit = strf(TIMER_UNIT, args_text(args, "name", ""));
         t->folder = t->unit ? strf(UNITS "/%s.d", t->unit) : NULL;
         t->file = t->folder ? path_join(t->folder, DROP_IN) : NULL;
         return t->file ? 0 : error_oom(reterr);

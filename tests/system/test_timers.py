@@ -400,6 +400,105 @@ def test_a_start_that_is_refused_is_told_by_the_service(machine, updd, schedule)
     updd.wait_for(job, "rolled_back", "cancelled")
 
 
+# ---- who is told ahead ----------------------------------------------------------------------------
+
+
+def notifying(schedule, before):
+    """A plan that tells some time before its window opens, and where it tells."""
+    told = f"/var/tmp/{schedule.name}.told"
+    schedule.plan({"id": "a", "run": ["true"], "undo": "none"}, window={"notify_before": before},
+                  hooks={"notice": [{"run": ["sh", "-c", f"cat >>{told}; echo >>{told}"]}]})
+
+    def notices():
+        lines = schedule.machine.ask("cat", told).stdout.splitlines()
+        return [json.loads(line)["window"]["begins"] for line in lines if line]
+    return notices
+
+
+def in_seconds(seconds):
+    when = datetime.datetime.now(UTC).replace(microsecond=0) + datetime.timedelta(seconds=seconds)
+    return when, f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["plain", "killed"])
+def test_the_notice_of_a_schedule_goes_out_before_its_timer_elapses(machine, updd, schedule, killed):
+    notices = notifying(schedule, "20s")
+    when, on = in_seconds(32)
+    schedule.add(on, "--window", "1h")
+    assert schedule.jobs() == []
+    if killed:
+        updd.kill9()
+    updd.until(schedule.jobs, 30, "no job is made ahead")
+    job = schedule.jobs()[0]["id"]
+    updd.until(notices, 10, lambda: updd.tell(job))
+    assert datetime.datetime.now(UTC) < when
+    view = updd.api("GET", f"/v1/jobs/{job}")
+    assert (view["state"], view["window"]["state"]) == ("waiting", "ahead"), view
+    assert moment(view["window"]["begins"]) == when
+    if killed:
+        updd.kill9()
+    updd.wait_for(job, "succeeded")
+    assert datetime.datetime.now(UTC) >= when
+    updd.until(lambda: schedule.view()["last"], 20, "the timer did not elapse")
+    updd.until(lambda: machine.show(schedule.service, "ActiveState", "Result") == {
+        "ActiveState": "inactive", "Result": "success"}, 20, "its service has not ended")
+    machine.run("systemctl", "start", schedule.service)
+    assert [j["id"] for j in schedule.jobs()] == [job]
+    assert [moment(n) for n in notices()] == [when]
+
+
+def test_a_timer_that_fires_late_in_the_window_finds_the_job_that_was_made_ahead(updd, schedule):
+    """The machine was off, and what is made up for then names another moment."""
+    notices = notifying(schedule, "1h")
+    when, on = in_seconds(15)
+    schedule.add(on, "--window", "1h", "--missed", "run")
+    updd.until(notices, 20, "nobody is told")
+    schedule.machine.run("systemctl", "stop", schedule.timer)
+    job = schedule.jobs()[0]["id"]
+    updd.wait_for(job, "succeeded")
+    assert schedule.view()["last"] is None
+
+    def run(minutes):
+        late = named(when + datetime.timedelta(minutes=minutes))
+        return updd.call("POST", f"/v1/schedules/{schedule.name}/run", {"elapse": late, "at": late})
+    assert run(5).body["id"] == job
+    assert run(9).body["id"] not in (job, None)  # once: this is another elapse
+
+
+def test_a_job_that_was_made_ahead_goes_with_its_schedule(updd, schedule):
+    notices = notifying(schedule, "3d")
+    schedule.add(in_seconds(24 * 3600)[1], "--window", "1h")
+    updd.until(notices, 20, "nobody is told")
+    first = schedule.jobs()[0]["id"]
+    when, on = in_seconds(36 * 3600)
+    schedule.add(on, "--window", "1h")
+    assert "its schedule was changed" in updd.wait_for(first, "cancelled")["decided"]
+    updd.until(lambda: len(notices()) == 2, 20, "nobody is told of the other time")
+    second = schedule.jobs()[0]
+    assert second["id"] != first and moment(notices()[1]) == when
+    schedule.add("no day", check=1)
+    schedule.ctl("remove", schedule.name)
+    updd.wait_for(second["id"], "cancelled")
+    assert len(schedule.jobs()) == 2
+
+
+def test_a_job_that_cannot_be_made_ahead_is_made_when_the_timer_elapses(machine, updd, schedule):
+    """Its target was busy when its notice was due."""
+    schedule.plan({"id": "ok", "confirm": {"ask": "Go on?"}})
+    busy = updd.api("POST", "/v1/jobs", {"plan": schedule.name})["id"]
+    updd.wait_open(busy, "gate")
+    notices = notifying(schedule, "1h")
+    when, on = in_seconds(15)
+    schedule.add(on, "--window", "1h")
+    updd.until(lambda: "cannot be made" in machine.journal("-u", "updd"), 10, "nothing is said of it")
+    updd.post(busy, "cancel")
+    updd.wait_for(busy, "rolled_back", "cancelled")
+    assert datetime.datetime.now(UTC) < when and notices() == []
+    updd.until(lambda: len(schedule.jobs()) == 2, 30, "no job is made")
+    view = updd.wait_for(schedule.jobs()[0]["id"], "succeeded")
+    assert moment(view["window"]["begins"]) == when
+
+
 # ---- the calendar ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("on,utc", [
