@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""One machine for the tests of this folder: booted once, with updd installed and running."""
+"""
+A machine for the tests of this folder: booted once, with updd installed and running. What is about
+services that are units has another one, since most of all this is waiting.
+"""
 import os
 import pathlib
 import sys
@@ -79,5 +82,6 @@ def pytest_collection_modifyitems(items):
     """One at a time, and first: what can only follow one another must not begin last."""
     for item in items:
         if "machine" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("machine"))
+            about_units = item.path.stem in ("test_units", "test_units_held", "test_qubeless")
+            item.add_marker(pytest.mark.xdist_group("units" if about_units else "machine"))
     items.sort(key=lambda i: (i.path.parent != HERE, "docker_host" not in i.fixturenames))

@@ -6,6 +6,7 @@ overlay of it for each machine, systemd-nspawn, and what a person at its console
 Pulling the plug (`cut`) kills the machine's init, and with it all that runs there; what was on its
 disk stays, and `boot` starts it again.
 """
+import contextlib
 import os
 import pathlib
 import signal
@@ -22,6 +23,10 @@ def tree():
     made = subprocess.run([HERE / "tree"], check=False, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
+
+
+# Hierarchies of cgroup v1 and the one of v2 beside them, where each machine has a place of its own.
+HIERARCHIES = ("systemd", "unified", "cpu", "cpuacct", "pids", "blkio", "devices")
 
 
 class Machine:
@@ -49,12 +54,27 @@ class Machine:
         subprocess.run(["systemctl", "--root", self.root, "enable", "updd.service", "updd.socket"],
                        check=True, capture_output=True)
 
+    def cgroups(self):
+        """Two machines in one place would take each other's services for their own. A host that has
+        a systemd of its own gives each a scope."""
+        if pathlib.Path("/run/systemd/system").exists():
+            return []
+        places = [pathlib.Path("/sys/fs/cgroup") / h / f"machine-{os.getpid()}-{id(self)}"
+                  for h in HIERARCHIES]
+        places = [p for p in places if (p.parent / "cgroup.procs").exists()]
+        for p in places:
+            p.mkdir(exist_ok=True)
+        return places
+
     def boot(self):
+        places = self.cgroups()
         with open(self.log, "ab") as log:
             self.nspawn = subprocess.Popen(
-                ["systemd-nspawn", "-D", self.root, "-b", "--console=pipe", "--register=no",
-                 "--keep-unit", "--private-network"], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True)
+                ["sh", "-ec", 'n=$1; shift; while [ $n -gt 0 ]; do echo $$ >"$1/cgroup.procs"; shift;'
+                 ' n=$((n - 1)); done; exec "$@"', "sh", str(len(places)), *places,
+                 "systemd-nspawn", "-D", self.root, "-b", "--console=pipe", "--register=no",
+                 *(["--keep-unit"] if places else []), "--private-network"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.until(self.find_init, 60, lambda: self.said())
         self.until(lambda: self.ask("systemctl", "is-system-running").stdout.strip()
                    in ("running", "degraded"), 90, lambda: self.said())
@@ -111,6 +131,10 @@ class Machine:
             except ProcessLookupError:
                 self.nspawn.kill()
             self.nspawn.wait(60)
+        for place in self.cgroups():
+            for folder, _, _ in os.walk(place, topdown=False):
+                with contextlib.suppress(OSError):  # somebody in it is on his way out
+                    os.rmdir(folder)
         subprocess.run(["umount", self.root], check=True)
         subprocess.run(["umount", self.folder / "work"], check=True)
 
