@@ -295,7 +295,8 @@ static int make_def(const Job *job, const Call *call, JobDef **ret, Error *reter
         (void) json_object_update(given, json_object_get(call->body, "inputs"));
         r = plan_inputs(plan, given, &inputs, reterr);
         if (r >= 0)
-                r = job_def_new(plan, inputs, ret, reterr);
+                r = job_def_new(plan, inputs, job_def_find(job->def, STEP_RELEASE) >= 0, ret,
+                                reterr);
         if (r < 0)
                 return r;
         if (!streq((*ret)->target, job->def->target))
@@ -468,5 +469,7 @@ int call_replan(Batch *b, Job *job, const Call *call, Reply *reply) {
         if (!later || take_over(job, to) < 0)
                 return error_oom(&reply->error);
         measure_later(job, later);
+        if (!to->saves && job_def_find(to, STEP_RELEASE) >= 0)
+                job_fact(job, "reserved", json_true());
         return 0;
 }

@@ -238,7 +238,7 @@ static int change_begin(Batch *b, const char *name, json_t *wanted, const Call *
             plan_schedule(name, args_text(wanted, "on", NULL), args_text(wanted, "missed", NULL),
                           &plan) < 0)
                 return error_oom(&reply->error);
-        r = job_def_new(plan, inputs, &def, &reply->error);
+        r = job_def_new(plan, inputs, false, &def, &reply->error);
         if (r >= 0)
                 r = call_begin(b, &(Call){.kind = CALL_START, .who = call->who, .body = body}, def,
                                reply);

@@ -161,7 +161,7 @@ static int make_def(Batch *b, const Call *call, JobDef **ret, Error *reterr) {
                 r = check_overrides(call, plan, reterr);
         if (r >= 0)
                 r = plan_inputs(plan, given ? given : none, &inputs, reterr);
-        return r < 0 ? r : job_def_new(plan, inputs, ret, reterr);
+        return r < 0 ? r : job_def_new(plan, inputs, false, ret, reterr);
 }
 
 static int fill(Job *job, const Call *call) {

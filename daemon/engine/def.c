@@ -81,7 +81,7 @@ static int add_made(JobDef *def, char *id, json_t *made, Phase phase) {
 }
 
 /* The plan's own, and behind them whether the way back would fit. */
-static int add_checks(JobDef *def) {
+static int add_checks(JobDef *def, bool reserved) {
         json_auto_t *checks = json_copy(json_object_get(def->plan->norm, "checks"));
         json_t *way_back = NULL;
         int r = plan_way_back_check(def->plan, &way_back);
@@ -91,7 +91,7 @@ static int add_checks(JobDef *def) {
         if (way_back && json_array_append_new(checks, way_back) < 0)
                 return -ENOMEM;
         def->saves = json_object_get(json_object_get(way_back, "args"), "saves");
-        if (json_array_size(checks) == 0)
+        if (json_array_size(checks) == 0 && !reserved)
                 return 0;
         return add_made(def, strdup(STEP_CHECKS),
                         json_pack("{s:s, s:s, s:s, s:{s:O, s:b}}", "id", STEP_CHECKS, "verb",
@@ -100,8 +100,8 @@ static int add_checks(JobDef *def) {
                         PHASE_CHECKS);
 }
 
-static int add_release(JobDef *def) {
-        if (!def->saves)
+static int add_release(JobDef *def, bool reserved) {
+        if (!def->saves && !reserved)
                 return 0;
         return add_made(def, strdup(STEP_RELEASE),
                         json_pack("{s:s, s:s, s:s, s:{}}", "id", STEP_RELEASE, "verb", "release",
@@ -238,7 +238,7 @@ static int expand_names(JobDef *def, Error *reterr) {
                                 reterr);
 }
 
-int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr) {
+int job_def_new(Plan *plan, json_t *inputs, bool reserved, JobDef **ret, Error *reterr) {
         _cleanup_(job_def_unrefp) JobDef *def = calloc(1, sizeof(JobDef));
         int r;
 
@@ -250,7 +250,7 @@ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr) {
         r = expand_names(def, reterr);
         if (r < 0)
                 return r;
-        r = add_checks(def);
+        r = add_checks(def, reserved);
         if (r >= 0)
                 r = add_list(def, json_object_get(plan->norm, "steps"), PHASE_MAIN, -1);
         if (r >= 0)
@@ -260,7 +260,7 @@ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr) {
         if (r >= 0)
                 r = add_hooks(def);
         if (r >= 0)
-                r = add_release(def);
+                r = add_release(def, reserved);
         if (r >= 0)
                 r = add_images(def);
         if (r >= 0)

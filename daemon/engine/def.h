@@ -54,7 +54,10 @@ typedef struct JobDef {
         const json_t *saves;
 } JobDef;
 
-_must_check_ int job_def_new(Plan *plan, json_t *inputs, JobDef **ret, Error *reterr);
+/* With `reserved` the job holds space for its way back, by a former plan: "@checks" and "@release" are
+ * there whatever this one says. */
+_must_check_ int job_def_new(Plan *plan, json_t *inputs, bool reserved, JobDef **ret,
+                             Error *reterr);
 JobDef *job_def_ref(JobDef *def);
 void job_def_unref(JobDef *def);
 DEFINE_CLEANUP(JobDef *, job_def_unref)

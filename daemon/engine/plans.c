@@ -243,7 +243,7 @@ static int def_for_looking(Plan *plan, JobDef **ret) {
         }
         if (plan_inputs(plan, given, &inputs, NULL) < 0)
                 inputs = json_incref(given);
-        return job_def_new(plan, inputs, ret, NULL);
+        return job_def_new(plan, inputs, false, ret, NULL);
 }
 
 static int describe(const Engine *e, Plan *plan, const char *path, const char *text,

@@ -27,13 +27,12 @@ static bool is_outside(const StepState *checks) {
 }
 
 void reserve_settle(Turn *t, Job *job) {
-        int checks = job->def->saves ? job_def_find(job->def, STEP_CHECKS) : -ENOENT;
-        int release = checks >= 0 ? job_def_find(job->def, STEP_RELEASE) : -ENOENT;
+        int release = job_def_find(job->def, STEP_RELEASE);
+        int checks = release >= 0 ? job_def_find(job->def, STEP_CHECKS) : -ENOENT;
         const StepState *s = checks >= 0 ? &job->steps[checks] : NULL;
-
         bool again = json_object_get(job->facts, "unmeasured");
 
-        if (release < 0 || job->dry_run || !job_state_is_end(job->state) || (!s->begun && !again) ||
+        if (!s || job->dry_run || !job_state_is_end(job->state) || (!s->begun && !again) ||
             s->in_flight || json_object_get(s->more, "settled"))
                 return;
         job_step_note(job, (unsigned) checks, "settled", json_true());

@@ -312,7 +312,9 @@ static int load_step(void *userdata, unsigned idx, const char *id, const char *s
         return step_fits(s, job->def->steps[found].phase) ? 0 : -EUCLEAN;
 }
 
-static int load_def(Store *store, const JobRow *row, json_t *inputs, JobDef **ret, Error *reterr) {
+static int load_def(Store *store, const JobRow *row, const json_t *data, JobDef **ret,
+                    Error *reterr) {
+        json_t *reserved = json_object_get(json_object_get(data, "facts"), "reserved");
         _cleanup_free_ char *text = NULL;
         _cleanup_plan_ Plan *plan = NULL;
         json_auto_t *faults = NULL;
@@ -325,7 +327,8 @@ static int load_def(Store *store, const JobRow *row, json_t *inputs, JobDef **re
         if (r < 0)
                 return error_set(reterr, -r, "store-failed",
                                  "The frozen plan of job %lld cannot be read", (long long) row->id);
-        return job_def_new(plan, inputs, ret, reterr);
+        return job_def_new(plan, json_object_get(data, "inputs"), json_is_true(reserved), ret,
+                           reterr);
 }
 
 /* Everything of the row that is not in its data. */
@@ -375,7 +378,7 @@ int job_load(Store *store, const JobRow *row, Job **ret, Error *reterr) {
         if (!json_is_object(json_object_get(data, "inputs")))
                 return error_set(reterr, EUCLEAN, "store-failed", "Job %lld's row cannot be read",
                                  (long long) row->id);
-        r = load_def(store, row, json_object_get(data, "inputs"), &def, reterr);
+        r = load_def(store, row, data, &def, reterr);
         if (r < 0)
                 return r;
         r = job_new(row->id, def, &job);

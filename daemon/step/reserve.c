@@ -33,15 +33,26 @@ static int list_write(Reserve *v) {
         return file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600);
 }
 
-/* NULL: nothing is reserved. */
-static json_t *list_read(Step *s) {
+/* NULL in *ret: nothing is reserved. Caller owns. */
+static int list_read(Step *s, json_t **ret) {
         _cleanup_free_ char *path = NULL, *text = NULL;
         json_auto_t *list = NULL;
+        int r = list_path(s, &path);
 
-        if (list_path(s, &path) < 0 || file_read(AT_FDCWD, path, LIST_MAX, &text, NULL) < 0)
-                return NULL;
+        if (r >= 0)
+                r = file_read(AT_FDCWD, path, LIST_MAX, &text, NULL);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
         list = json_loads(text, 0, NULL);
-        return json_incref(json_object_get(list, "folders"));
+        *ret = json_incref(json_object_get(list, "folders"));
+        return *ret ? 0 : -EBADMSG;
+}
+
+static int list_fault(int r, Error *reterr) {
+        return r == -ENOMEM ? error_oom(reterr)
+                            : error_set(reterr, -r, "read-failed",
+                                        "Cannot read what is reserved for the way back: %s",
+                                        strerror(-r));
 }
 
 static bool is_home(Step *s, const json_t *fs) {
@@ -190,13 +201,19 @@ static void shares_take(Step *s, const json_t *estimate) {
 
 int reserve_make(Step *s, const json_t *estimate, bool grudging, bool again, json_t **ret_outside,
                  Error *reterr) {
-        json_auto_t *known = again ? list_read(s) : NULL, *outside = json_array();
-        json_auto_t *folders = known ? TAKE(known) : json_array();
-        Reserve v = {.step = s, .folders = folders, .outside = outside, .grudging = grudging};
+        json_auto_t *folders = NULL, *outside = json_array();
+        Reserve v = {.step = s, .outside = outside, .grudging = grudging};
         json_t *fs;
         size_t i;
-        int r = folders && outside ? 0 : error_oom(reterr);
+        int r = again ? list_read(s, &folders) : 0;
 
+        if (r < 0)
+                return list_fault(r, reterr);
+        if (!folders)
+                folders = json_array();
+        v.folders = folders;
+        if (!folders || !outside)
+                return error_oom(reterr);
         if (r >= 0 && !again)
                 r = reserve_drop(s, reterr);
         json_array_foreach (json_object_get(estimate, "filesystems"), i, fs)
@@ -214,10 +231,12 @@ int reserve_make(Step *s, const json_t *estimate, bool grudging, bool again, jso
 }
 
 void reserve_take(Step *s, const char *step, const char *purpose) {
-        json_auto_t *folders = list_read(s);
+        json_auto_t *folders = NULL;
         const json_t *folder;
         size_t i;
 
+        if (list_read(s, &folders) < 0)
+                return;
         json_array_foreach (folders, i, folder) {
                 _cleanup_free_ char *path = share_path(json_string_value(folder), step, purpose);
 
@@ -237,16 +256,18 @@ static int folder_drop(Step *s, const char *folder) {
 }
 
 int reserve_drop(Step *s, Error *reterr) {
-        json_auto_t *folders = list_read(s);
+        json_auto_t *folders = NULL;
         _cleanup_free_ char *path = NULL;
         const json_t *folder;
         size_t i;
-        int first = 0;
+        int first = 0, r = list_read(s, &folders);
 
+        if (r < 0 && r != -EBADMSG)
+                return list_fault(r, reterr);
         json_array_foreach (folders, i, folder) {
                 const char *name = json_string_value(folder);
-                int r = folder_drop(s, name);
 
+                r = folder_drop(s, name);
                 if (r < 0 && first == 0)
                         first = error_set(reterr, -r, "write-failed", "Cannot remove %s: %s", name,
                                           strerror(-r));

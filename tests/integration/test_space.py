@@ -366,6 +366,25 @@ def test_a_plan_that_kept_nothing_gives_back_what_a_retry_made_it_reserve(updd, 
     updd.invariants(job)
 
 
+@pytest.mark.parametrize("checks", [[], [{"that": "1 == 1"}]], ids=["no-checks", "checks"])
+@pytest.mark.parametrize("again", [False, True], ids=["", "restarted"])
+def test_a_retry_that_keeps_nothing_any_more_gives_back_what_was_reserved(
+        updd, tiny, small, checks, again):
+    data = small("data", 32)
+    file_of(data / "big", 2)
+    write = {"id": "w", "write": {"to": str(data / "big"), "text": "new"}}
+    plan = tiny.plan(FIRST, write, on_failure={"a": "hold"}, **({"checks": checks} if checks else {}))
+    job = changed(updd, tiny, plan, [FIRST, tiny.gate()])
+    wait = updd.wait_open(job, "gate")
+    if again:
+        updd.kill9()
+        updd.start()
+    updd.post(job, "confirm", wait=wait["id"])
+    updd.wait_for(job, "succeeded")
+    nothing_left(updd, data)
+    updd.invariants(job)
+
+
 # ---- crashes ------------------------------------------------------------------------------------
 
 
