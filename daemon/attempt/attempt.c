@@ -185,7 +185,7 @@ int attempt_is_alive(int dirfd) {
         return errno == EWOULDBLOCK ? 1 : -errno;
 }
 
-int attempt_claim(int dirfd, const char *id, bool by_daemon) {
+int attempt_claim(int dirfd, const char *id, const char *withdrawn) {
         json_auto_t *claim = NULL;
         char boot[ID128_TEXT_MAX];
         int r;
@@ -193,10 +193,11 @@ int attempt_claim(int dirfd, const char *id, bool by_daemon) {
         r = boot_id_read(boot);
         if (r < 0)
                 return r;
-        claim = json_pack("{s:s, s:i, s:s, s:I, s:s}", "id", id, "pid",
-                          by_daemon ? 0 : (int) getpid(), "boot", boot, "started",
-                          (json_int_t) now_wall_ms(), "version", UPDD_VERSION);
-        if (!claim || (by_daemon && json_put(claim, "by", json_string("daemon")) < 0))
+        claim = json_pack("{s:s, s:i, s:s, s:I, s:s, s:s*, s:s*}", "id", id, "pid",
+                          withdrawn ? 0 : (int) getpid(), "boot", boot, "started",
+                          (json_int_t) now_wall_ms(), "version", UPDD_VERSION, "by",
+                          withdrawn ? "daemon" : NULL, "reason", withdrawn);
+        if (!claim)
                 return -ENOMEM;
         r = link_whole(dirfd, "claim", claim);
         if (r < 0)

@@ -86,8 +86,8 @@ _must_check_ int attempt_lock(int dirfd, int *ret_fd);
 int attempt_is_alive(int dirfd);
 
 /* Makes the claim (write, fsync, link(2), fsync of the folder). 0 made; -EEXIST somebody has.
- * `by_daemon` withdraws. */
-_must_check_ int attempt_claim(int dirfd, const char *id, bool by_daemon);
+ * Daemon: `withdrawn` says why nobody may; a step has none. */
+_must_check_ int attempt_claim(int dirfd, const char *id, const char *withdrawn);
 /* -ENOENT: none. -ESTALE: it carries another id. */
 _must_check_ int attempt_claim_read(int dirfd, const char *id, json_t **ret);
 

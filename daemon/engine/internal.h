@@ -243,7 +243,9 @@ void watch_task(Watch *w, const json_t *task);
 _must_check_ int watch_rebuild(Watch *w, const Job *job);
 
 /* ---- own-results.c ---- */
-/* For an attempt that never began. NULL: memory is out. */
+/* Why an attempt never began, as the daemon's claim and its result say it. */
+const char *withdrawn_reason(const Watch *w);
+/* For such an attempt. NULL: memory is out. */
 json_t *withdrawn_result(const Watch *w);
 /* Another version's: what it says is not guessed at. NULL: memory is out. */
 json_t *foreign_result(const Watch *w);

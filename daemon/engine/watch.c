@@ -131,7 +131,7 @@ static bool has_begun(const Watch *w) {
 static int watch_withdraw(Watch *w) {
         int r = w->dirfd < 0   ? -EBADF
                 : has_begun(w) ? -EEXIST
-                               : attempt_claim(w->dirfd, w->id, true);
+                               : attempt_claim(w->dirfd, w->id, withdrawn_reason(w));
 
         if (r < 0 && (r == -EEXIST || !claim_is_ours(w)))
                 return r;
@@ -334,6 +334,8 @@ static void look_at_claim(Watch *w) {
                 log_job_warning(w->job, NULL, "%s has begun, and its claim is gone: interrupted",
                                 w->dir);
         if (r >= 0 && streq0(args_text(claim, "by", NULL), "daemon")) {
+                /* Perhaps a former daemon's, and the window may be open again. */
+                w->too_late = streq0(args_text(claim, "reason", NULL), WITHDRAWN_WINDOW);
                 watch_ended_so(w, withdrawn_result(w));
                 return;
         }

@@ -141,7 +141,7 @@ static int attempt_run(const Options *o, int dirfd, Error *reterr) {
         if (r < 0)
                 return error_set(reterr, -r, "reserve", "There is no room for a result: %s",
                                  strerror(-r));
-        r = attempt_claim(dirfd, o->id, false);
+        r = attempt_claim(dirfd, o->id, NULL);
         if (r == -EEXIST)
                 return 0;
         if (r < 0)

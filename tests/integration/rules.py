@@ -27,7 +27,7 @@ import time
 import daemon
 import states
 
-AGAIN_WORDS = ("once more", "tried again")
+AGAIN_WORDS = ("once more", "tried again", "nothing of it has run")
 
 
 def check(updd, job, words=None, plan=None, place=None, acknowledged=(), secrets=(),

@@ -3,6 +3,7 @@
 Maintenance windows whatever the clocks do, and however often updd and the machine are started
 again.
 """
+import errno
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+import sick
 from clock import DAY, HOUR, MINUTE
 from daemon import ENDED
 from windows import ahead, at, kinds, running, seconds_of, stays, updd
@@ -320,6 +322,36 @@ def test_a_job_whose_very_first_attempt_was_never_begun_is_untouched(updd, tiny,
         updd.post(job, "retry", wait=updd.wait_open(job, "window")["id"], reason="finish it")
         updd.wait_for(job, "succeeded")
     updd.invariants(job, words=[w for w in tiny.done() if w != "checked"])
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["closed", "open again"])
+def test_what_a_former_daemon_withdrew_with_the_window_is_not_failed(updd, tiny, again):
+    """It died before that was on record: the claim tells why."""
+    die = dies_with_the_step(updd, tiny.folder / "die")
+    job = updd.begin(tiny.plan(tiny.act("a", f"touch {die}"), tiny.act("b")),
+                     window={"length": "1h", "begins": at(updd, -MINUTE)})
+    dead(updd)
+    (updd.set_wall if again else updd.sleep)(2 * HOUR)
+    disk = sick.Control(updd.home / "sick")
+    disk.fall_ill(errno.EIO)  # what becomes of the attempt can be written, and the store cannot
+    updd.launch(**{**updd.environment, "UPDD_SICK_PROGRAM": "updd",
+                   "UPDD_SICK_CONTROL": str(disk.file),
+                   "UPDD_SICK_FOLDER": str(updd.state / "updd.db-wal"),
+                   "LD_PRELOAD": f"{updd.environment['LD_PRELOAD']}:{sick.LIBRARY}"})
+    claim = updd.state / "jobs" / str(job) / "b" / "1" / "claim"
+    updd.until(lambda: claim.exists() and disk[sick.FAILED] > 0, 20, updd.said)
+    updd.kill9()
+    assert json.loads(claim.read_text())["by"] == "daemon"
+    if again:
+        updd.set_wall(-2 * HOUR)
+    updd.start()
+    if not again:
+        wait = updd.wait_open(job, "window")
+        assert updd.step(job, "b")["error"]["type"] == "window-closed"
+        updd.post(job, "retry", wait=wait["id"], reason="finish it")
+    updd.wait_for(job, "succeeded")
+    assert tiny.done() == ["do-a", "do-b"] and "nothing of it has run" in str(updd.events(job))
+    updd.invariants(job)
 
 
 def test_what_was_recorded_and_never_began_begins_within_its_window(updd, tiny):

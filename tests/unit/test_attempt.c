@@ -80,23 +80,24 @@ static void only_one_can_claim(void **state) {
         json_auto_t *claim = NULL, *foreign = NULL;
 
         assert_int_equal(attempt_claim_read(f->fd, ID, &claim), -ENOENT);
-        assert_int_equal(attempt_claim(f->fd, ID, false), 0);
-        assert_int_equal(attempt_claim(f->fd, ID, false), -EEXIST);
-        assert_int_equal(attempt_claim(f->fd, ID, true), -EEXIST);
+        assert_int_equal(attempt_claim(f->fd, ID, NULL), 0);
+        assert_int_equal(attempt_claim(f->fd, ID, NULL), -EEXIST);
+        assert_int_equal(attempt_claim(f->fd, ID, "stopped"), -EEXIST);
         assert_int_equal(attempt_claim_read(f->fd, ID, &claim), 0);
         assert_int_equal(json_integer_value(json_object_get(claim, "pid")), getpid());
         assert_null(json_object_get(claim, "by"));
         assert_int_equal(attempt_claim_read(f->fd, OTHER, &foreign), -ESTALE);
 }
 
-static void the_daemons_claim_says_so(void **state) {
+static void the_daemons_claim_says_so_and_why(void **state) {
         Folder *f = *state;
         json_auto_t *claim = NULL;
 
-        assert_int_equal(attempt_claim(f->fd, ID, true), 0);
+        assert_int_equal(attempt_claim(f->fd, ID, "stopped"), 0);
         assert_int_equal(attempt_claim_read(f->fd, ID, &claim), 0);
         assert_string_equal(args_text(claim, "by", ""), "daemon");
-        assert_int_equal(attempt_claim(f->fd, ID, false), -EEXIST);
+        assert_string_equal(args_text(claim, "reason", ""), "stopped");
+        assert_int_equal(attempt_claim(f->fd, ID, NULL), -EEXIST);
 }
 
 /* A child of the test takes the lock and holds it until it is killed. */
@@ -280,7 +281,7 @@ int main(void) {
                 FOLDER_TEST(a_task_is_read_back_and_a_foreign_id_is_refused),
                 FOLDER_TEST(a_task_of_another_format_is_refused),
                 FOLDER_TEST(only_one_can_claim),
-                FOLDER_TEST(the_daemons_claim_says_so),
+                FOLDER_TEST(the_daemons_claim_says_so_and_why),
                 FOLDER_TEST(a_free_lock_means_dead),
                 FOLDER_TEST(looking_at_the_lock_never_turns_a_step_away),
                 FOLDER_TEST(a_result_takes_the_reserved_space_and_is_read_back),
