@@ -54,11 +54,12 @@ _must_check_ int bus_unit_processes(Bus *bus, const char *unit, BusAnswer answer
 _must_check_ int bus_unit_kill(Bus *bus, const char *unit, int number, BusAnswer answer,
                                void *userdata, sd_bus_slot **ret);
 
-/* A timer's times by the wall clock, in us; 0: never. `last` is when it fired; `elapse` the moment that
- * its calendar event names for that, which systemd knows as long as what it started runs; 0: it does
- * not. Of a timer with one calendar event. */
+/* A timer's times by the wall clock, in us; 0: never. `next` is when it is to fire, any random delay
+ * included, and `last` when it did. `calendar` is the moment that its calendar event names: for `last`
+ * as long as what it started runs, and then it is no later; else for `next`. Of a timer with one
+ * calendar event. */
 typedef struct BusTimer {
-        uint64_t next_us, last_us, elapse_us;
+        uint64_t next_us, last_us, calendar_us;
 } BusTimer;
 
 typedef void (*BusTimerAnswer)(void *userdata, int r, const BusTimer *timer);

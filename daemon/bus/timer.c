@@ -37,7 +37,7 @@ static int read_member(sd_bus_message *m, BusTimer *t) {
         if (streq(name, "LastTriggerUSec"))
                 return sd_bus_message_read(m, "v", "t", &t->last_us);
         if (streq(name, "TimersCalendar"))
-                return read_calendar(m, &t->elapse_us);
+                return read_calendar(m, &t->calendar_us);
         return sd_bus_message_skip(m, "v");
 }
 
@@ -52,8 +52,6 @@ static int read_timer(sd_bus_message *m, BusTimer *t) {
         /* systemd's word for never. */
         if (t->next_us == UINT64_MAX)
                 t->next_us = 0;
-        if (t->elapse_us > t->last_us)
-                t->elapse_us = 0;
         return r;
 }
 

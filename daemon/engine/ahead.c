@@ -84,12 +84,13 @@ static void submit(Engine *e, CallKind kind, int64_t job, json_t *body) {
                 look_in(e, SOON_MS);
 }
 
-static void make(Engine *e, const char *name, int64_t elapse) {
-        char time[TIME_TEXT_MAX];
+static void make(Engine *e, const char *name, const Elapse *elapse) {
+        char of[TIME_TEXT_MAX], at[TIME_TEXT_MAX];
 
         submit(e, CALL_SCHEDULE_RUN, 0,
-               json_pack("{s:s, s:s, s:b}", "name", name, "elapse", time_format(elapse, time),
-                         "ahead", 1));
+               json_pack("{s:s, s:s, s:s, s:b}", "name", name, "elapse",
+                         time_format(elapse->of, of), "at", time_format(elapse->at, at), "ahead",
+                         1));
 }
 
 /* Made ahead for an elapse that its schedule does not have any more. */
@@ -110,21 +111,31 @@ static void withdraw_orphans(Engine *e) {
 
 /* ---- looking ---- */
 
+/* A random delay is worked out anew whenever systemd reads its units; the elapse stays the same. */
+static Elapse next_elapse(const BusTimer *timer) {
+        int64_t at = (int64_t) (timer->next_us / 1000), of = (int64_t) (timer->calendar_us / 1000);
+
+        return (Elapse){.of = of > 0 && of < at ? of : at, .at = at};
+}
+
 static void decide(Engine *e, const char *name, const BusTimer *timer) {
         const json_t *row = json_object_get(e->schedules, name);
-        int64_t next = (int64_t) (timer->next_us / 1000), last = (int64_t) (timer->last_us / 1000);
-        int64_t now = now_wall_ms(), notice = notice_ms(row);
+        int64_t last = (int64_t) (timer->last_us / 1000), now = now_wall_ms();
+        int64_t notice = notice_ms(row);
+        Elapse next = next_elapse(timer);
 
-        if (next == 0 && last > now - ELAPSING_MS)
+        if (next.at == 0 && last > now - ELAPSING_MS)
                 look_in(e, SOON_MS);
-        if (next == 0 || notice == 0)
+        if (next.at == 0 || notice == 0)
                 return;
-        if (elapse_job(row, &(Elapse){.of = next}) > 0)
-                look_in(e, MAX(next - now, INT64_C(0)) + BEHIND_MS);
-        else if (next - notice <= now)
-                make(e, name, next);
+        if (elapse_job(row, &(Elapse){.of = next.of}) > 0)
+                look_in(e, MAX(next.at - now, INT64_C(0)) + BEHIND_MS);
+        else if (next.at <= now) /* its timer fires: there is no ahead of it any more */
+                look_in(e, SOON_MS);
+        else if (next.at - notice <= now)
+                make(e, name, &next);
         else
-                look_in(e, next - notice - now);
+                look_in(e, next.at - notice - now);
 }
 
 static void on_timer(void *userdata, int r, const BusTimer *timer) {

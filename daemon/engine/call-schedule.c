@@ -310,7 +310,7 @@ static int ahead_ends(const json_t *row, const Call *call, Elapse *e, Error *ret
                 return 0;
         if (duration_parse(length, &ms) < 0)
                 return error_set(reterr, EINVAL, "bad-window", "'%s' is no length of time", length);
-        e->ends = e->of + ms;
+        e->ends = e->at + ms;
         return 0;
 }
 

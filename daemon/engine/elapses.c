@@ -34,8 +34,9 @@ int elapse_read(const json_t *body, Elapse *ret, Error *reterr) {
         return r;
 }
 
+/* What is made ahead begins when the timer is to fire, which may be some time after the elapse, too. */
 int64_t elapse_begins(const Elapse *e) {
-        return e->at - e->of > LATE_MS ? e->at : e->of;
+        return e->ends > 0 || e->at - e->of > LATE_MS ? e->at : e->of;
 }
 
 /* Who asks later knows only when the timer fired, and may name that as the elapse. A job that was made
@@ -115,8 +116,10 @@ int elapses_forget(json_t *row, int64_t wall_now) {
         size_t i;
 
         json_array_foreach (was, i, one) {
-                if (json_integer_value(json_object_get(one, "elapse")) <= wall_now &&
-                    json_array_append(ran, one) < 0) {
+                int64_t of = json_integer_value(json_object_get(one, "elapse"));
+                int64_t at = json_integer_value(json_object_get(one, "at"));
+
+                if (MAX(of, at) <= wall_now && json_array_append(ran, one) < 0) {
                         json_decref(ran);
                         return -ENOMEM;
                 }

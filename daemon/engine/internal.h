@@ -179,8 +179,8 @@ _must_check_ int schedules_possible(const Engine *e, Error *reterr);
 /* ---- elapses.c ---- */
 /* Wall ms: the moment that the calendar event names, and when the timer fired for it. 0: none. */
 typedef struct Elapse {
-        int64_t of, at;
-        int64_t ends; /* of its window, when the job is made ahead; else 0 */
+        int64_t of, at; /* made ahead: when the timer is to fire */
+        int64_t ends;   /* of its window, when the job is made ahead; else 0 */
 } Elapse;
 
 /* As a request names it; none is no error. */

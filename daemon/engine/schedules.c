@@ -81,8 +81,8 @@ static void on_timer(void *userdata, int r, const BusTimer *timer) {
         if (r >= 0) {
                 (void) json_put(t->view, "next", time_view(timer->next_us));
                 (void) json_put(t->view, "last", time_view(timer->last_us));
-                if (timer->elapse_us > 0)
-                        (void) json_put(t->view, "elapse", time_view(timer->elapse_us));
+                if (timer->calendar_us > 0 && timer->calendar_us <= timer->last_us)
+                        (void) json_put(t->view, "elapse", time_view(timer->calendar_us));
         }
         if (--look->open == 0)
                 look_answer(look);

@@ -465,6 +465,27 @@ def test_a_timer_that_fires_late_in_the_window_finds_the_job_that_was_made_ahead
     assert run(9).body["id"] not in (job, None)  # once: this is another elapse
 
 
+def test_a_timer_with_a_random_delay_finds_the_job_that_was_made_ahead(machine, updd, schedule):
+    """systemd draws another delay whenever it reads its units; the elapse is the same."""
+    machine.write(f"/etc/systemd/system/{schedule.timer}.d/own.conf",
+                  "[Timer]\nRandomizedDelaySec=15s\n")
+    notices = notifying(schedule, "1h")
+    when, on = in_seconds(12)
+    try:
+        schedule.add(on, "--window", "1h")
+        updd.until(notices, 20, "nobody is told")
+        job = schedule.jobs()[0]["id"]
+        machine.run("systemctl", "daemon-reload")
+        updd.until(lambda: schedule.view()["last"], 40, "the timer did not elapse")
+        updd.until(lambda: machine.show(schedule.service, "ActiveState", "Result") == {
+            "ActiveState": "inactive", "Result": "success"}, 20, lambda: machine.ask(
+                "systemctl", "status", schedule.service).stdout)
+        assert moment(updd.wait_for(job, "succeeded", timeout=40)["window"]["begins"]) >= when
+        assert [j["id"] for j in schedule.jobs()] == [job]
+    finally:
+        machine.run("rm", f"/etc/systemd/system/{schedule.timer}.d/own.conf")
+
+
 def test_a_job_that_was_made_ahead_goes_with_its_schedule(updd, schedule):
     notices = notifying(schedule, "3d")
     schedule.add(in_seconds(24 * 3600)[1], "--window", "1h")
