@@ -93,13 +93,17 @@ static void make(Engine *e, const char *name, const Elapse *elapse) {
                          1));
 }
 
+static bool is_ahead(const Job *job) {
+        return json_object_get(job->facts, "ahead_of") &&
+               (job->state == JOB_QUEUED || job->state == JOB_WAITING) && job->started == 0 &&
+               window_is(job, "ahead");
+}
+
 /* Made ahead for an elapse that its schedule does not have any more. */
 static bool is_orphan(const Engine *e, const Job *job) {
-        const char *name = args_text(job->facts, "ahead_of", NULL);
+        const char *name = args_text(job->facts, "ahead_of", "");
 
-        return name && (job->state == JOB_QUEUED || job->state == JOB_WAITING) &&
-               job->started == 0 && window_is(job, "ahead") &&
-               !elapse_has_job(json_object_get(e->schedules, name), job->id);
+        return is_ahead(job) && !elapse_has_job(json_object_get(e->schedules, name), job->id);
 }
 
 static void withdraw_orphans(Engine *e) {
@@ -107,6 +111,25 @@ static void withdraw_orphans(Engine *e) {
                 if (is_orphan(e, e->slots[i].job))
                         submit(e, CALL_CANCEL, e->slots[i].job->id,
                                json_pack("{s:s}", "reason", "its schedule was changed"));
+}
+
+int ahead_withdraw_missed(Batch *b, Error *reterr) {
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < b->engine->n_slots; i++) {
+                const Job *job = b->engine->slots[i].job;
+                Job *copy;
+
+                if (!is_ahead(job) || window_ms(job, "begins") > b->turn.wall_now)
+                        continue;
+                copy = batch_job(b, job->id);
+                if (!copy)
+                        return error_oom(reterr);
+                r = waits_check(&b->turn, copy, reterr);
+                if (r >= 0)
+                        r = schedule_settle(b, copy, reterr);
+        }
+        return r;
 }
 
 /* ---- looking ---- */

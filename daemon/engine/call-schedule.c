@@ -315,10 +315,12 @@ static int ahead_ends(const json_t *row, const Call *call, Elapse *e, Error *ret
 }
 
 static int schedule_run(Batch *b, const char *name, const Call *call, Reply *reply) {
+        int r = ahead_withdraw_missed(b, &reply->error);
         json_auto_t *row = row_copy(b, name);
-        int r = check_run(row, name, &reply->error);
         Elapse elapse = {0};
 
+        if (r >= 0)
+                r = check_run(row, name, &reply->error);
         if (r >= 0)
                 r = elapse_read(call->body, &elapse, &reply->error);
         if (r >= 0)
@@ -346,13 +348,25 @@ int call_schedule(Batch *b, Call *call, Reply *reply) {
                                                : change_begin(b, name, NULL, call, reply);
 }
 
-/* ---- the end of a change ---- */
+/* ---- the end of a job ---- */
+
+static int missed_settle(Batch *b, const Job *job, Error *reterr) {
+        const char *name = args_text(job->facts, "ahead_of", "");
+        json_auto_t *row = row_copy(b, name);
+        int r = elapse_forget(row, job->id);
+
+        if (r < 0)
+                return error_oom(reterr);
+        return r > 0 ? row_write(b, name, json_incref(row), reterr) : 0;
+}
 
 int schedule_settle(Batch *b, const Job *job, Error *reterr) {
         const char *name = args_text(job->def->plan->source, "name", "");
         json_auto_t *row = NULL;
         json_t *change, *wanted;
 
+        if (job->state != job->stored_state && window_was_missed(job))
+                return missed_settle(b, job, reterr);
         if (!plan_is_internal(job->def->plan) || job->state == job->stored_state ||
             !job_state_is_end(job->state))
                 return 0;

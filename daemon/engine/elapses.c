@@ -5,7 +5,9 @@
  * What an elapse is, is the moment that the calendar event names ("elapse"). When the timer really
  * fired ("at") is another matter: later by its accuracy, or by the time that the machine was off or
  * asleep; and when the wall clock is set back, systemd lets the same moment come a second time. The
- * row remembers the last ones that a job was started for, as "ran", by both.
+ * row remembers the last ones that a job was started for, as "ran", by both. A job that was made ahead
+ * and withdrawn, because its window passed before it could begin, is one that there never was: if
+ * systemd makes up for its elapse, that is another job's.
  */
 #include "api/args.h"
 #include "daemon/engine/internal.h"
@@ -79,6 +81,20 @@ int elapse_note(json_t *row, const Elapse *e, int64_t job) {
                 return -ENOMEM;
         }
         return json_put(row, "ran", ran);
+}
+
+int elapse_forget(json_t *row, int64_t job) {
+        json_t *ran = json_copy(json_object_get(row, "ran"));
+        size_t n = json_array_size(ran);
+
+        for (size_t i = n; i-- > 0;)
+                if (json_integer_value(json_object_get(json_array_get(ran, i), "job")) == job)
+                        (void) json_array_remove(ran, i);
+        if (json_array_size(ran) == n) {
+                json_decref(ran);
+                return 0;
+        }
+        return json_put(row, "ran", ran) < 0 ? -ENOMEM : 1;
 }
 
 int elapse_settle(json_t *row, const Elapse *e) {

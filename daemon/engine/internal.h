@@ -167,7 +167,7 @@ int refuse_now(const Job *job, const char *verb, Error *reterr);
 /* ---- call-schedule.c: schedules are kept and started here; what of them systemd has to know is
  * brought to it by a job of updd's own plan ---- */
 _must_check_ int call_schedule(Batch *b, Call *call, Reply *reply);
-/* What becomes of the schedule when that job has ended. */
+/* What becomes of the schedule when that job has ended, or one that was made ahead was withdrawn. */
 _must_check_ int schedule_settle(Batch *b, const Job *job, Error *reterr);
 /* As the API tells it, but for what systemd knows. NULL: memory is out. */
 json_t *schedule_view(Engine *e, const char *name, const json_t *row);
@@ -193,11 +193,16 @@ _must_check_ int elapse_note(json_t *row, const Elapse *e, int64_t job);
 /* The timer has fired for it. 1: the row is changed. */
 _must_check_ int elapse_settle(json_t *row, const Elapse *e);
 bool elapse_has_job(const json_t *row, int64_t job);
+/* Its elapse has no job any more. 1: the row is changed. */
+_must_check_ int elapse_forget(json_t *row, int64_t job);
 /* Those that are still to come: what was made ahead for them is of another schedule now. */
 _must_check_ int elapses_forget(json_t *row, int64_t wall_now);
 /* ---- ahead.c ---- */
 /* When it is due (`ahead_at`). */
 void ahead_look(Engine *e);
+/* A call may be heard before the clock is: what was made ahead, and whose window has passed meanwhile,
+ * is withdrawn first, so that it stands for no elapse and holds no target. */
+_must_check_ int ahead_withdraw_missed(Batch *b, Error *reterr);
 void ahead_free(Engine *e);
 /* ---- schedules.c ---- */
 void schedule_looks_free(Engine *e);

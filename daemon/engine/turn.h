@@ -183,6 +183,8 @@ json_t *window_view(const Job *job);
 /* What the clock has made of it since: it opens, the notice goes out, it closes and with that the
  * job may go back. */
 _must_check_ int window_check(Turn *t, Job *job);
+/* It was withdrawn by that: made ahead of its schedule's elapse, it could not begin in all of it. */
+bool window_was_missed(const Job *job);
 /* How long before it opens its notice goes out, ms; 0: no such time is given, or nobody is told. */
 int64_t window_notice(const Job *job);
 /* No step of the way forward may begin now. */

@@ -5,7 +5,8 @@
  *   ahead     the job waits; the notice goes out in time; its checks run once the window opens
  *   open      steps begin, as long as what is left of it would do for a way back (`reserve`)
  *   closed    no step of the way forward begins: the job has gone back, or waits for a person, as
- *             the plan's `at_end` says
+ *             the plan's `at_end` says; one that was made ahead of its schedule's elapse, and could
+ *             not begin, is withdrawn
  *   lifted    a person let the job go on outside of it: it holds nothing any more
  *
  * When the wall clock is set back to before an open window that names a time of day, the window is
@@ -205,11 +206,24 @@ static int end_back(Turn *t, Job *job) {
         return decided ? back_begin(t, job, JOB_EVENT_DEADLINE, strategy, decided, NULL) : -ENOMEM;
 }
 
+/* What was made ahead of an elapse is for the window that people were told of. Whether the elapse is
+ * made up for in another one is systemd's to say, and that is another job. */
+static bool is_missed(const Job *job) {
+        return json_object_get(job->facts, "ahead_of") && window_is(job, "closed") &&
+               !was_opened(job) && job_untouched(job);
+}
+
+bool window_was_missed(const Job *job) {
+        return job->state == JOB_CANCELLED && is_missed(job);
+}
+
 static int window_end(Turn *t, Job *job, const char *because) {
         fact_put(job, "state", json_string("closed"));
         job_tell(job, "window_closed", -1, NULL, json_pack("{s:s}", "because", because));
         close_wait(job, "the window closed");
         job->advance = true;
+        if (is_missed(job))
+                return end_withdraw(t, job);
         if (!streq(window_text(job, "at_end"), "rollback"))
                 return end_hold(job, "the plan says at_end: hold");
         return job_untouched(job) ? end_withdraw(t, job) : end_back(t, job);
@@ -235,7 +249,7 @@ int window_check(Turn *t, Job *job) {
                 return close_for_steps(t, job);
         if (!window_is(job, "ahead"))
                 return 0;
-        if (t->wall_now >= window_ms(job, "ends"))
+        if (t->wall_now >= window_ms(job, "ends") - window_ms(job, "reserve"))
                 return window_end(t, job, "it was over before the job could begin");
         notice_check(t, job, false);
         if (t->wall_now >= window_ms(job, "begins"))

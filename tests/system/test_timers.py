@@ -403,10 +403,11 @@ def test_a_start_that_is_refused_is_told_by_the_service(machine, updd, schedule)
 # ---- who is told ahead ----------------------------------------------------------------------------
 
 
-def notifying(schedule, before):
+def notifying(schedule, before, **window):
     """A plan that tells some time before its window opens, and where it tells."""
     told = f"/var/tmp/{schedule.name}.told"
-    schedule.plan({"id": "a", "run": ["true"], "undo": "none"}, window={"notify_before": before},
+    schedule.plan({"id": "a", "run": ["true"], "undo": "none"},
+                  window={"notify_before": before, **window},
                   hooks={"notice": [{"run": ["sh", "-c", f"cat >>{told}; echo >>{told}"]}]})
 
     def notices():
@@ -463,6 +464,64 @@ def test_a_timer_that_fires_late_in_the_window_finds_the_job_that_was_made_ahead
         return updd.call("POST", f"/v1/schedules/{schedule.name}/run", {"elapse": late, "at": late})
     assert run(5).body["id"] == job
     assert run(9).body["id"] not in (job, None)  # once: this is another elapse
+
+
+@pytest.mark.parametrize("missed,length,reserve", [("run", 20, 0), ("skip", 5, 0), ("skip", 5, 600)],
+                         ids=["run", "skip", "reserve"])
+def test_a_job_that_was_made_ahead_goes_when_the_machine_is_off_in_its_window(
+        machine, updd, schedule, missed, length, reserve):
+    """What is made up for is another job, with a window of its own; nothing waits for a person."""
+    notices = notifying(schedule, "1h", reserve=f"{reserve}s")
+    when, on = in_seconds(15)
+    schedule.add(on, "--window", f"{length + reserve}s", "--missed", missed)
+    updd.until(notices, 20, "nobody is told")
+    first = schedule.jobs()[0]["id"]
+    machine.cut()
+    assert datetime.datetime.now(UTC) < when, "the machine was too slow for this"
+    ends = when + datetime.timedelta(seconds=length)
+    time.sleep((ends - datetime.datetime.now(UTC)).total_seconds() + 1)
+    machine.boot()
+    updd.wait_up()
+    view = updd.wait_for(first, "cancelled")
+    assert "the window closed before its first step" in view["decided"], view
+    if missed == "run":
+        view = updd.wait_for(schedule.elapsed(), "succeeded")
+        assert moment(view["window"]["begins"]) > ends
+        assert [j["id"] for j in schedule.jobs()] == [view["id"], first]
+        updd.until(lambda: machine.show(schedule.service, "ActiveState", "Result") == {
+            "ActiveState": "inactive", "Result": "success"}, 20, "its service has not ended")
+    else:
+        now = named(datetime.datetime.now(UTC))
+        assert [j["id"] for j in schedule.jobs()] == [first]
+        job = updd.api("POST", f"/v1/schedules/{schedule.name}/run", {"elapse": now})["id"]
+        assert job != first and updd.wait_for(job, "succeeded")
+
+
+def test_an_elapse_whose_window_updd_slept_through_has_another_job(machine, updd, schedule):
+    """As after a suspend: the timer fires for the moment that has passed, and is heard first."""
+    notices = notifying(schedule, "1h")
+    when, on = in_seconds(12)
+    schedule.add(on, "--window", "3s")
+    updd.until(notices, 20, "nobody is told")
+    first = schedule.jobs()[0]["id"]
+    machine.run("systemctl", "stop", schedule.timer)
+    machine.run("systemctl", "kill", "--signal=STOP", "updd.service")
+    assert datetime.datetime.now(UTC) < when, "the machine was too slow for this"
+    time.sleep((when - datetime.datetime.now(UTC)).total_seconds() + 4)
+    late = when + datetime.timedelta(minutes=2)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = pool.submit(updd.call, "POST", f"/v1/schedules/{schedule.name}/run",
+                            {"elapse": named(when), "at": named(late)})
+        time.sleep(0.5)
+        machine.run("systemctl", "kill", "--signal=CONT", "updd.service")
+        answer = asked.result()
+    assert answer.status == 201 and answer.body["id"] != first, answer
+    assert answer.body["window"]["begins"] == named(late)
+    updd.wait_for(first, "cancelled")
+    again = updd.api("POST", f"/v1/schedules/{schedule.name}/run",
+                     {"elapse": named(when), "at": named(late)})["id"]
+    assert again == answer.body["id"] and len(schedule.jobs()) == 2
+    updd.post(again, "cancel")
 
 
 def test_a_timer_with_a_random_delay_finds_the_job_that_was_made_ahead(machine, updd, schedule):
