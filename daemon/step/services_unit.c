@@ -3,7 +3,7 @@
  * Services that are systemd units: stopping and starting them, and the way back to exactly what was.
  *   entry of a stop:  "unit": its own name, "ran", "state": ActiveState, "enabled": UnitFileState,
  *                     "links": what enabled it, "also": units that run and go down with it,
- *                     "triggers": [the same of its sockets, timers and paths]
+ *                     "triggers": [the same of its sockets, timers and paths; perhaps "held"]
  *   entry of a start: the same; "held": this job's stop had disabled it, "also" and "triggers" are
  *                     that stop's
  * An entry of an earlier version has no "links", no "also" and no "triggers".
@@ -148,15 +148,10 @@ static int bring_back(Step *s, Service *v, const json_t *entry, Error *reterr) {
         return r < 0 ? r : unit_also_start(s, v, json_object_get(entry, "also"), reterr);
 }
 
-/* Whatever comes of the start: a mask that was lifted for it is put back. */
 static int unit_restore(Step *s, Service *v, const json_t *entry, Error *reterr) {
-        _cleanup_error_ Error error = ERROR_INIT;
-        int r = bring_back(s, v, entry, reterr), q = unit_file_remask(s, v, entry, &error);
+        int r = bring_back(s, v, entry, reterr);
 
-        if (r < 0 || q >= 0)
-                return r;
-        error_move(reterr, &error);
-        return q;
+        return unit_file_remask(s, v, entry, r, reterr);
 }
 
 static int unit_restored(Step *s, Service *v, const json_t *entry, ServiceLook *ret,
@@ -304,7 +299,7 @@ static int unit_adopt(Step *s, Service *v, Error *reterr) {
         if (r < 0 || !note)
                 return r;
         r = unit_triggers_restore(s, v, json_object_get(note, "triggers"), false, &error);
-        if (r == -EREMOTEIO) /* a socket, by now, is refused */
+        if (r < 0 && unit_trigger_is_down(&error)) /* a socket, by now, is refused */
                 step_log(s, "%s", error.message);
         else if (r < 0) {
                 error_move(reterr, &error);

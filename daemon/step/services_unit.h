@@ -80,9 +80,12 @@ _must_check_ int unit_triggers_stop(Step *s, Service *v, const json_t *triggers,
 _must_check_ int unit_triggers_make_way(Step *s, Service *v, const char *unit,
                                         const json_t *triggers, Error *reterr);
 /* Gives back what a stop of this job took from them, and starts those that ran; `exactly` makes
- * them what they were. One that does not come up is an error, which the others do not wait for. */
+ * them what they were. One that does not come up is an error, which the others do not wait for;
+ * an error of another kind is told rather than that one. */
 _must_check_ int unit_triggers_restore(Step *s, Service *v, const json_t *triggers, bool exactly,
                                        Error *reterr);
+/* No more is wrong than that one did not come up. */
+bool unit_trigger_is_down(const Error *e);
 
 /* ---- services_unit_look.c ---- */
 
@@ -139,12 +142,16 @@ _must_check_ int unit_file_hold(Step *s, Service *v, const char *unit, const jso
 _must_check_ int unit_file_give_back(Step *s, Service *v, const char *unit, Error *reterr);
 /* The note, or NULL in *ret. The caller owns. */
 _must_check_ int unit_file_note(Step *s, const char *unit, json_t **ret, Error *reterr);
+/* All notes of this job, by the units' names. The caller owns. */
+_must_check_ int unit_file_notes(Step *s, json_t **ret, Error *reterr);
 /* Is there a note? 1 or 0. */
 _must_check_ int unit_file_is_held(Step *s, const char *unit, Error *reterr);
 /* Makes it exactly what the record says it was, a mask excepted (see below). */
 _must_check_ int unit_file_restore(Step *s, Service *v, const json_t *entry, Error *reterr);
-/* Masks it again if it was masked: the last act, since a masked unit cannot be started. */
-_must_check_ int unit_file_remask(Step *s, Service *v, const json_t *entry, Error *reterr);
+/* Masks it again if it was masked: the last act, since a masked unit cannot be started. `r` is what
+ * came of the acts before, with its error in *reterr; it is masked whatever that was, and an error
+ * there is the one returned. */
+_must_check_ int unit_file_remask(Step *s, Service *v, const json_t *entry, int r, Error *reterr);
 
 /* ---- services_unit_guard.c ---- */
 

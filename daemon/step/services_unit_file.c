@@ -72,6 +72,10 @@ int unit_file_note(Step *s, const char *unit, json_t **ret, Error *reterr) {
         return held && !*ret ? error_oom(reterr) : 0;
 }
 
+int unit_file_notes(Step *s, json_t **ret, Error *reterr) {
+        return held_list(s, HELD, ret, reterr);
+}
+
 int unit_file_is_held(Step *s, const char *unit, Error *reterr) {
         json_auto_t *note = NULL;
         int r = unit_file_note(s, unit, &note, reterr);
@@ -233,7 +237,7 @@ int unit_file_restore(Step *s, Service *v, const json_t *entry, Error *reterr) {
         return unit_file_change(s, v, "UnmaskUnitFiles", unit, is_runtime(file_state(p)), reterr);
 }
 
-int unit_file_remask(Step *s, Service *v, const json_t *entry, Error *reterr) {
+static int mask_again(Step *s, Service *v, const json_t *entry, Error *reterr) {
         _cleanup_free_ char *unit = unit_full_name(args_text(entry, "unit", ""));
         const char *state = args_text(entry, "enabled", "");
         json_auto_t *p = NULL;
@@ -245,4 +249,14 @@ int unit_file_remask(Step *s, Service *v, const json_t *entry, Error *reterr) {
         if (r < 0 || is_masked(file_state(p)))
                 return r;
         return unit_file_change(s, v, "MaskUnitFiles", unit, is_runtime(state), reterr);
+}
+
+int unit_file_remask(Step *s, Service *v, const json_t *entry, int r, Error *reterr) {
+        _cleanup_error_ Error error = ERROR_INIT;
+        int q = mask_again(s, v, entry, &error);
+
+        if (r < 0 || q >= 0)
+                return r;
+        error_move(reterr, &error);
+        return q;
 }

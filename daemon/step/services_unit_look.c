@@ -50,6 +50,7 @@ static bool is_wanted(const char *property) {
                 "Requires",
                 "BindsTo",
                 "TriggeredBy",
+                "Triggers",
                 "Id",
                 "Type",
                 "BusName",

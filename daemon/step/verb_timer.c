@@ -234,7 +234,7 @@ static int timer_undo(Step *s, const json_t *args, Error *reterr) {
                 r = unit_file_restore(s, &t.service, noted, reterr);
         if (r >= 0 && json_is_true(json_object_get(noted, "ran")))
                 r = timer_job(s, &t, "StartUnit", reterr);
-        return r < 0 ? r : unit_file_remask(s, &t.service, noted, reterr);
+        return unit_file_remask(s, &t.service, noted, r, reterr);
 }
 
 const Verb verb_timer = {"timer", timer_run, timer_undo};

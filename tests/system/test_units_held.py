@@ -153,6 +153,35 @@ def test_what_would_start_a_unit_again_does_not(machine, updd, tiny, units, way,
     assert not list((updd.state / "jobs" / str(job)).glob(".held/unit-*"))
 
 
+@pytest.mark.parametrize("runs", [True, False], ids=["runs", "idle"])
+@pytest.mark.parametrize("back", [True, False], ids=["undone", "started"])
+def test_a_socket_that_the_plan_names_beside_its_service_comes_back_before_it(
+        machine, updd, tiny, units, back, runs):
+    behind_a_socket(machine, units)
+    units.add("above", unit="Requires=odd.socket\nAfter=odd.socket")
+    machine.sh("systemctl start above" + ("" if runs else "; systemctl stop odd.service"))
+    names = ("odd.service", "odd.socket", "above.service")
+    before = [units.state(n) for n in names]
+    assert [b[0] for b in before] == ["active" if runs else "inactive", "active", "active"]
+    job, wait = parked(updd, tiny.plan(
+        stop("sock"), {"id": "between", "run": ["true"],
+                       "undo": {"run": ["sh", "-c", "systemctl is-active odd.socket >socket; :"]}},
+        {"id": "rest", "stop": ["odd"]}, tiny.gate("go"), start("odd", "sock"),
+        services={**ODD, "sock": {"unit": "odd.socket"}}))
+    assert units.active(*names) == ["inactive"] * 3
+    if back:
+        go_back(updd, job)
+        said = (tiny.folder / "socket").read_text().strip()
+        assert said == ("active" if runs else "inactive"), "nothing is to wake it before its turn"
+    else:
+        updd.post(job, "confirm", wait=wait)
+        updd.wait_for(job, "succeeded", timeout=60)
+    after = [units.state(n) for n in names]
+    assert after[1:] == before[1:] and after[0] == ("active" if not back else before[0][0],
+                                                    *before[0][1:])
+    assert not list((updd.state / "jobs" / str(job)).glob(".held/unit-*"))
+
+
 def test_another_job_that_would_start_it_is_told_what_keeps_it_down(machine, updd, tiny, units):
     wanted_by_another(machine, units)
     units.add("idle")
@@ -188,6 +217,37 @@ def test_a_person_who_started_it_meanwhile_finds_its_triggers_after_the_job(mach
         assert "odd.socket, which starts it, is not up again" in updd.log(job, "start")
         machine.run("systemctl", "stop", "odd.service")
         machine.run("systemctl", "start", "odd.socket", "odd.service")
+    assert [units.state(n) for n in NAMES] == before
+
+
+def test_a_timer_that_cannot_be_given_back_is_told_though_a_socket_is_refused(machine, updd, tiny,
+                                                                              units):
+    behind_a_socket(machine, units)
+    units.write("odd.timer", "[Timer]\nOnCalendar=*-02-30\n[Install]\nWantedBy=odd.target\n")
+    machine.sh("systemctl daemon-reload; systemctl enable --now odd.timer")
+    before = [units.state(n) for n in NAMES]
+    job, wait = parked(updd, tiny.plan(stop("odd"), tiny.gate("go"), start("odd"), services=ODD,
+                                       on_failure={"default": "hold"}))
+    note = updd.state / f"jobs/{job}/.held/unit-odd.service"
+    held = json.loads(note.read_text())
+    held["triggers"].sort(key=lambda t: t["unit"])  # the socket's refusal is the first error
+    note.write_text(json.dumps(held))
+    machine.run("systemctl", "start", "odd.service")
+    time.sleep(1.5)  # when it counts as up
+    wants = "/etc/systemd/system/odd.target.wants"
+    machine.sh(f"mkdir -p {wants}; mount -t tmpfs -o ro tmpfs {wants}")
+    try:
+        updd.post(job, "confirm", wait=wait)
+        wait = updd.wait_open(job, "retry-or-skip", timeout=60)["id"]
+        error = updd.step(job, "start")["error"]
+        assert error["type"] == "write-failed" and f"{wants}/odd.timer" in error["message"], error
+    finally:
+        machine.run("umount", wants)
+    updd.post(job, "retry", wait=wait)
+    updd.wait_for(job, "succeeded", timeout=60)
+    assert "odd.socket, which starts it, is not up again" in updd.log(job, "start")
+    machine.run("systemctl", "stop", "odd.service")
+    machine.run("systemctl", "start", "odd.socket", "odd.service")
     assert [units.state(n) for n in NAMES] == before
 
 
@@ -320,6 +380,27 @@ def test_a_mask_that_was_lifted_for_a_start_is_there_again_when_that_fails(machi
     updd.post(job, "retry")
     updd.wait_for(job, "rolled_back", timeout=60)
     assert units.state("odd.service") == before
+
+
+def test_a_mask_of_a_socket_is_there_again_when_its_start_fails(machine, updd, tiny, units):
+    units.add("odd")
+    units.write("odd.socket", f"[Socket]\nListenStream=/run/odd.sock\n{unless_broken('odd')}\n",
+                "/usr/lib/systemd/system/odd.socket")
+    machine.sh("systemctl daemon-reload; systemctl start odd.socket; systemctl start odd")
+    # Read by systemd, the mask would hide what the socket starts.
+    machine.run("ln", "-s", "/dev/null", "/etc/systemd/system/odd.socket")
+    before = units.state("odd.socket"), units.state("odd.service")
+    assert [b[0] for b in before] == ["active"] * 2 and len(before[0][2]) == 1, before
+    job = updd.begin(tiny.plan(stop("odd", timeout="8s"), break_it("odd"), services=ODD))
+    updd.wait_for(job, "stuck", timeout=120)
+    assert "odd.socket, which starts it, is not up again" in \
+        updd.step(job, "stop")["error"]["message"], updd.tell(job)
+    assert units.state("odd.socket")[2] == before[0][2], "it is not masked any more"
+    machine.run("rm", "/run/odd-is-broken")
+    updd.post(job, "retry")
+    updd.wait_for(job, "rolled_back", timeout=60)
+    after = units.state("odd.socket"), units.state("odd.service")
+    assert [a[::2] for a in after] == [b[::2] for b in before]
 
 
 # ---- what went down with it -----------------------------------------------------------------------------
