@@ -6,7 +6,8 @@
  *                     "triggers": [the same of its sockets, timers and paths; perhaps "held"]
  *   entry of a start: the same; "held": this job's stop had disabled it, "also" and "triggers" are
  *                     that stop's
- * An entry of an earlier version has no "links", no "also" and no "triggers".
+ * An entry of an earlier version has no "links", no "also" and no "triggers"; "unit" is the plan's
+ * name.
  */
 #include "daemon/step/services_unit.h"
 #include "api/text.h"
@@ -177,6 +178,31 @@ static int unit_restored(Step *s, Service *v, const json_t *entry, ServiceLook *
 
 /* ---- start and its undo ---- */
 
+/* The service's unit, and the note of this job's stop, or NULL. An earlier version knew the unit by
+ * the plan's name, and noted it so: then that is its name to the end of the job. */
+static int find_held(Step *s, Service *v, char **ret_unit, json_t **ret, json_t **ret_note,
+                     Error *reterr) {
+        _cleanup_free_ char *unit = NULL, *name = unit_full_name(unit_of(v));
+        json_auto_t *p = NULL, *note = NULL;
+        int r = name ? unit_find(s, v, &unit, &p, reterr) : error_oom(reterr);
+
+        if (r >= 0)
+                r = unit_file_note(s, unit, &note, reterr);
+        if (r >= 0 && !note && !streq(name, unit)) {
+                r = unit_file_note(s, name, &note, reterr);
+                if (note) {
+                        free(unit);
+                        unit = TAKE(name);
+                }
+        }
+        if (r < 0)
+                return r;
+        *ret_unit = TAKE(unit);
+        *ret = TAKE(p);
+        *ret_note = TAKE(note);
+        return 0;
+}
+
 /* What went down with it, from the note of this job's stop: giving back forgets that, and a start
  * that fails, or is killed, is to find it again. */
 static int put_held(const json_t *note, json_t *entry, Error *reterr) {
@@ -196,10 +222,8 @@ static int put_held(const json_t *note, json_t *entry, Error *reterr) {
 static int unit_prepare(Step *s, Service *v, json_t *entry, Error *reterr) {
         _cleanup_free_ char *unit = NULL;
         json_auto_t *p = NULL, *note = NULL;
-        int r = unit_find(s, v, &unit, &p, reterr);
+        int r = find_held(s, v, &unit, &p, &note, reterr);
 
-        if (r >= 0)
-                r = unit_file_note(s, unit, &note, reterr);
         if (r < 0)
                 return r;
         /* One that was linked from elsewhere is known again once it is given back. */
@@ -292,10 +316,8 @@ static int unit_adopt(Step *s, Service *v, Error *reterr) {
         _cleanup_error_ Error error = ERROR_INIT;
         _cleanup_free_ char *unit = NULL;
         json_auto_t *p = NULL, *note = NULL;
-        int r = unit_find(s, v, &unit, &p, reterr);
+        int r = find_held(s, v, &unit, &p, &note, reterr);
 
-        if (r >= 0)
-                r = unit_file_note(s, unit, &note, reterr);
         if (r < 0 || !note)
                 return r;
         r = unit_triggers_restore(s, v, json_object_get(note, "triggers"), false, &error);

@@ -7,7 +7,9 @@
  * names now. What is left to start it (a generator's or a distribution's link, another unit, D-Bus)
  * is kept out by a drop-in (services_unit_guard.c). All of it is on the disk before the step goes on.
  *   note (held.h, kind "unit"): a record (see unit_file_record), with "also" and "triggers" of what
- *   went down with it; or UnitFileState alone, as noted by an earlier version
+ *   went down with it
+ * An earlier version noted UnitFileState alone, or {"enabled", "links", "also"}, under the plan's
+ * name of the unit, and kept down by a mask what it could not disable.
  */
 #include "daemon/step/held.h"
 #include "daemon/step/services_unit.h"
@@ -195,15 +197,24 @@ static int restore_links(Step *s, Service *v, const char *unit, const json_t *li
         return r < 0 ? r : n + r;
 }
 
-/* And forgets the note. */
-static int restore(Step *s, Service *v, const char *unit, const json_t *was, bool exactly,
-                   Error *reterr) {
-        const json_t *links = json_object_get(was, "links");
-        int held = unit_file_is_held(s, unit, reterr), n, r;
+/* The mask of an earlier version, which looks like anybody's: its note has no "unit". */
+static int lift_old_mask(Step *s, Service *v, const char *unit, const json_t *note, Error *reterr) {
+        json_auto_t *p = NULL;
+        int r;
 
-        if (held < 0)
-                return held;
-        n = unit_guard_lift(s, unit, reterr);
+        if (!note || json_object_get(note, "unit") || is_masked(args_text(note, "enabled", "")))
+                return 0;
+        r = unit_show(s, v, unit, &p, reterr);
+        if (r < 0 || !streq(file_state(p), "masked"))
+                return r;
+        return unit_file_change(s, v, "UnmaskUnitFiles", unit, false, reterr);
+}
+
+static int give_links(Step *s, Service *v, const char *unit, const json_t *was, bool held,
+                      bool exactly, Error *reterr) {
+        const json_t *links = json_object_get(was, "links");
+        int n = unit_guard_lift(s, unit, reterr), r;
+
         if (n >= 0 && links) {
                 r = restore_links(s, v, unit, links, exactly, reterr);
                 n = r < 0 ? r : n + r;
@@ -213,6 +224,19 @@ static int restore(Step *s, Service *v, const char *unit, const json_t *was, boo
                 r = unit_reload(s, v, reterr);
         if (r >= 0 && !links)
                 r = enable_anew(s, v, unit, args_text(was, "enabled", ""), reterr);
+        return r;
+}
+
+/* As it was, and forgets the note. */
+static int restore(Step *s, Service *v, const char *unit, const json_t *was, bool exactly,
+                   Error *reterr) {
+        json_auto_t *note = NULL;
+        int r = unit_file_note(s, unit, &note, reterr);
+
+        if (r >= 0)
+                r = lift_old_mask(s, v, unit, note, reterr);
+        if (r >= 0)
+                r = give_links(s, v, unit, was, note != NULL, exactly, reterr);
         return r < 0 ? r : held_drop(s, HELD, unit, reterr);
 }
 

@@ -4,7 +4,8 @@
  * the schedule's name gets a drop-in that says when it elapses, is enabled and started; without `on`
  * all of that is taken away, and nothing of anybody else's. Undo puts back the drop-in, and makes the
  * timer what it was.
- *   {"undo": "timer", …: unit_file_record()}   how it was, before the first change
+ *   {"undo": "timer", …: unit_file_record()}   how it was, before the first change; noted by an
+ *                                              earlier version: {"undo", "enabled", "active": bool}
  */
 #include "daemon/plan/plan.h"
 #include "daemon/step/place.h"
@@ -144,6 +145,19 @@ static int note_state(Step *s, Timer *t, Error *reterr) {
         return r < 0 ? r : step_undo_note(s, TAKE(entry), reterr);
 }
 
+/* As unit_file_restore() takes it. The caller owns. */
+static int note_read(const Timer *t, const json_t *noted, json_t **ret, Error *reterr) {
+        bool enabled = json_is_true(json_object_get(noted, "enabled"));
+        bool active = json_is_true(json_object_get(noted, "active"));
+
+        if (json_object_get(noted, "unit"))
+                *ret = json_incref((json_t *) noted);
+        else
+                *ret = json_pack("{s:s, s:s, s:b}", "unit", t->unit, "enabled",
+                                 enabled ? "enabled" : "disabled", "ran", active);
+        return *ret ? 0 : error_oom(reterr);
+}
+
 /* ---- do and undo ---- */
 
 static int set(Step *s, Timer *t, const json_t *args, const char *on, Error *reterr) {
@@ -217,6 +231,7 @@ static int timer_run(Step *s, const json_t *args, Error *reterr) {
 
 static int timer_undo(Step *s, const json_t *args, Error *reterr) {
         _cleanup_timer_ Timer t = {0};
+        json_auto_t *was = NULL;
         const json_t *noted;
         int r = find_note(s, &noted, reterr);
 
@@ -225,16 +240,19 @@ static int timer_undo(Step *s, const json_t *args, Error *reterr) {
                 return r;
         r = timer_init(&t, args, reterr);
         if (r >= 0)
-                r = timer_stop(s, &t, reterr);
+                r = note_read(&t, noted, &was, reterr);
+        if (r < 0)
+                return r;
+        r = timer_stop(s, &t, reterr);
         if (r >= 0)
                 r = keep_undo(s, reterr);
         if (r >= 0)
                 r = timer_unload(s, &t, reterr);
         if (r >= 0)
-                r = unit_file_restore(s, &t.service, noted, reterr);
-        if (r >= 0 && json_is_true(json_object_get(noted, "ran")))
+                r = unit_file_restore(s, &t.service, was, reterr);
+        if (r >= 0 && json_is_true(json_object_get(was, "ran")))
                 r = timer_job(s, &t, "StartUnit", reterr);
-        return unit_file_remask(s, &t.service, noted, r, reterr);
+        return unit_file_remask(s, &t.service, was, r, reterr);
 }
 
 const Verb verb_timer = {"timer", timer_run, timer_undo};

@@ -212,6 +212,31 @@ def test_a_change_of_a_masked_timer_fails_and_leaves_it_as_it_was(machine, sched
         machine.ask("rm", f"/etc/systemd/system/remote-fs.target.wants/{schedule.timer}")
 
 
+def test_what_an_earlier_version_noted_of_a_timer_is_understood(machine, updd, schedule):
+    schedule.add("daily")
+    own = f"/etc/systemd/system/{schedule.timer}.d/own.conf"
+    machine.write(own, "[Unit]\nAssertPathExists=!/run/timer-is-broken\n")
+    machine.sh("systemctl daemon-reload; touch /run/timer-is-broken")
+    try:
+        before = schedule.files(), schedule.view()
+        schedule.add("*-*-* 04:00", check=6)
+        change = updd.api("GET", "/v1/jobs?plan=updd-schedule&limit=1")["jobs"][0]["id"]
+        updd.wait_for(change, "stuck", timeout=60)
+        record = updd.state / f"jobs/{change}/timer/undo"
+        entries = [json.loads(line) for line in record.read_text().splitlines()]
+        assert [e["undo"] for e in entries].count("timer") == 1, entries
+        old = {"undo": "timer", "enabled": True, "active": True}
+        record.write_text("".join(
+            json.dumps(old if e["undo"] == "timer" else e) + "\n" for e in entries))
+        machine.run("rm", "/run/timer-is-broken")
+        updd.post(change, "retry")
+        updd.wait_for(change, "rolled_back", timeout=60)
+        assert (schedule.files(), schedule.view()) == before
+        assert machine.show(schedule.timer, "ActiveState")["ActiveState"] == "active"
+    finally:
+        machine.run("rm", "-f", own, "/run/timer-is-broken")
+
+
 @pytest.mark.parametrize("then", ["changed", "removed"])
 def test_a_timer_whose_service_runs_is(machine, schedule, then):
     folder = f"/etc/systemd/system/{schedule.service}.d"

@@ -204,6 +204,59 @@ def test_what_an_earlier_version_noted_is_understood(machine, updd, tiny, units,
     assert units.state("odd.service") == before
 
 
+def as_earlier(updd, job, unit, note):
+    """Makes of what this job noted about odd.service what an earlier version had."""
+    folder = updd.state / "jobs" / str(job)
+    [entry] = [json.loads(line) for line in (folder / "stop/undo").read_text().splitlines()]
+    del entry["triggers"]
+    (folder / "stop/undo").write_text(json.dumps({**entry, "unit": unit}) + "\n")
+    for file in folder.glob(".held/*"):
+        file.unlink()
+    (folder / f".held/unit-{unit.removesuffix('.service')}.service").write_text(json.dumps(note))
+
+
+def kept_by_a_mask(machine, units):
+    part_of_a_target(machine, units)
+    return "odd.service", "systemctl mask odd"
+
+
+def named_by_an_alias(machine, units):
+    machine.sh("mv /etc/systemd/system/odd.service /usr/lib/systemd/system/; "
+               "ln -s odd.service /usr/lib/systemd/system/strange.service; "
+               "systemctl daemon-reload; systemctl enable odd")
+    return "strange", ":"
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["undone", "started"])
+@pytest.mark.parametrize("way", [kept_by_a_mask, named_by_an_alias], ids=lambda v: v.__name__)
+def test_what_an_earlier_version_held_is_given_back(machine, updd, tiny, units, way, back):
+    units.add("odd")
+    name, hold = way(machine, units)
+    try:
+        machine.run("systemctl", "start", "odd.service")
+        before = units.state("odd.service"), units.state("strange.service")
+        job = updd.begin(tiny.plan(stop("odd"), tiny.gate("go"), start("odd"), tiny.gate("well"),
+                                   services={"odd": {"unit": name}}))
+        wait = updd.wait_open(job, "gate", timeout=60)["id"]
+        as_earlier(updd, job, name, {"enabled": before[0][1], "also": [], "links": [
+            [f"/{link}", target] for link, target in map(str.split, before[0][2])]})
+        machine.sh(f"rm -rf /etc/systemd/system/odd.service.d; systemctl daemon-reload; {hold}")
+        if not back:
+            updd.post(job, "confirm", wait=wait)
+            updd.wait_step(job, "start", "done", timeout=60)
+            assert (units.state("odd.service"), units.state("strange.service")) == before
+        updd.wait_open(job, "gate", timeout=60)
+        updd.post(job, "rollback", strategy="full")  # of its start too, once there was one
+        updd.wait_for(job, "rolled_back", timeout=60)
+        assert (units.state("odd.service"), units.state("strange.service")) == before
+        assert not list((updd.state / "jobs" / str(job)).glob(".held/unit-*"))
+    finally:
+        machine.sh("systemctl unmask odd; systemctl disable --now odd || true; rm -f "
+                   "/usr/lib/systemd/system/odd.service /usr/lib/systemd/system/strange.service "
+                   "/usr/lib/systemd/system/multi-user.target.wants/odd.service; "
+                   "systemctl daemon-reload")
+
+
 def test_a_masked_unit_is_not_started_and_that_is_said(machine, updd, tiny, units):
     units.add("odd")
     machine.sh("mv /etc/systemd/system/odd.service /usr/lib/systemd/system/; "
