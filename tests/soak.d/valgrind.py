@@ -27,7 +27,7 @@ LEFT_OUT = ["boundaries", "crash", "damaged", "flapping", "fresh", "house", "kil
             "services", "sesame", "sick", "space", "time", "together", "ugly", "upgrade",
             "verbs_crash", "window_clocks", "windows"]
 OPTIONS = ["--quiet", "--leak-check=full", "--show-leak-kinds=definite",
-           "--errors-for-leak-kinds=definite", "--trace-children=yes"]
+           "--errors-for-leak-kinds=definite", "--trace-children=yes", "--vgdb=no"]
 
 
 class PidFds(threading.Thread):
